@@ -1,0 +1,1 @@
+//! Who may do what: checks and the normalisation of ACL lists.

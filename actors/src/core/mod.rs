@@ -1,0 +1,16 @@
+//! Pure cores: no actor, socket, file, clock or randomness. Each takes inputs and writes effects to a list;
+//! the actor of the same name feeds it and carries out what it says.
+
+pub mod acl;
+pub mod election;
+pub mod history;
+pub mod leader;
+pub mod learner;
+pub mod paths;
+pub mod prepare;
+pub mod quorum;
+pub mod replica;
+pub mod sessions;
+pub mod sync;
+pub mod tree;
+pub mod watches;

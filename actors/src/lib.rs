@@ -1,0 +1,20 @@
+//! The brain of zabra: ZooKeeper's coordination service as actors around pure cores.
+//!
+//! | actor | hears | says |
+//! |---|---|---|
+//! | `Node` | packets and links of peers, what log and snapshots have finished, the tick | starts and stops roles; routes to Election or the role |
+//! | `Election` | notifications | notifications; `Elected` to Node |
+//! | `Leader` | packets of learners, proposals of the replica | packets; `Append` to TxnLog; `Commit` to Replica |
+//! | `Follower`, `Observer` | packets of the leader, writes of the replica | ACKs, forwarded writes; `Append`; `Commit` |
+//! | `Replica` | requests of clients, committed entries | proposals or forwards; outcomes to WatchManager |
+//! | `WatchManager` | outcomes, in order | what each connection writes to its socket |
+//! | `SessionTracker` | touches | expired sessions; touch tables |
+//! | `TxnLog` | entries, epochs, truncations | what is durable |
+//! | `Snapshotter` | trees to save or to stream, pieces of a leader's snapshot | what is saved, sent, installed |
+
+pub mod core;
+pub mod handle;
+pub mod jute;
+pub mod ports;
+pub mod stats;
+pub mod types;

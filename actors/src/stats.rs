@@ -1,0 +1,278 @@
+//! Figures for operators: written by the one who knows, read by whoever asks, at any time, also while an
+//! actor is busy. Nothing is ever decided by them.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+
+use crate::types::{Phase, ServerState};
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// One more.
+    pub fn inc(&self) {
+        self.add(1);
+    }
+
+    /// That many more.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Relaxed);
+    }
+
+    /// Now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// A number that goes up and down.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicI64);
+
+impl Gauge {
+    /// It is this now.
+    pub fn set(&self, value: i64) {
+        self.0.store(value, Relaxed);
+    }
+
+    /// It changes by this.
+    pub fn add(&self, by: i64) {
+        self.0.fetch_add(by, Relaxed);
+    }
+
+    /// Now.
+    pub fn get(&self) -> i64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Buckets of a [`Summary`]: four to each power of two, so a quantile is at most 25 % too high.
+const BUCKETS: usize = 4 * 64;
+
+/// Many measured values: their count, sum, extremes and quantiles.
+#[derive(Debug)]
+pub struct Summary {
+    inner: Mutex<SummaryValues>,
+}
+
+#[derive(Debug)]
+struct SummaryValues {
+    count: u64,
+    sum: u64,
+    min: u64,
+    max: u64,
+    buckets: Box<[u64; BUCKETS]>,
+}
+
+/// A summary as it is now.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct SummarySnapshot {
+    /// How many values.
+    pub count: u64,
+    /// Their sum.
+    pub sum: u64,
+    /// The least; 0 without values.
+    pub min: u64,
+    /// The greatest.
+    pub max: u64,
+    /// Half of the values are at most this.
+    pub p50: u64,
+    /// 90 % of them.
+    pub p90: u64,
+    /// 99 % of them.
+    pub p99: u64,
+    /// 99.9 % of them.
+    pub p999: u64,
+}
+
+impl Default for Summary {
+    fn default() -> Summary {
+        let values =
+            SummaryValues { count: 0, sum: 0, min: u64::MAX, max: 0, buckets: Box::new([0; BUCKETS]) };
+        Summary { inner: Mutex::new(values) }
+    }
+}
+
+impl Summary {
+    /// One more value.
+    pub fn observe(&self, value: u64) {
+        let mut values = self.inner.lock().expect("no holder of this lock panics");
+        values.count += 1;
+        values.sum += value;
+        values.min = values.min.min(value);
+        values.max = values.max.max(value);
+        values.buckets[bucket(value)] += 1;
+    }
+
+    /// Everything about it now.
+    pub fn snapshot(&self) -> SummarySnapshot {
+        let values = self.inner.lock().expect("no holder of this lock panics");
+        if values.count == 0 {
+            return SummarySnapshot::default();
+        }
+        let quantile = |q: f64| {
+            let rank = ((values.count as f64) * q).ceil().max(1.0) as u64;
+            let mut seen = 0;
+            let at = values.buckets.iter().position(|n| {
+                seen += n;
+                seen >= rank
+            });
+            bucket_ceiling(at.expect("all values are in buckets")).clamp(values.min, values.max)
+        };
+        SummarySnapshot {
+            count: values.count,
+            sum: values.sum,
+            min: values.min,
+            max: values.max,
+            p50: quantile(0.5),
+            p90: quantile(0.9),
+            p99: quantile(0.99),
+            p999: quantile(0.999),
+        }
+    }
+}
+
+/// The bucket of a value: its power of two, and the two bits below the leading one.
+fn bucket(value: u64) -> usize {
+    if value < 4 {
+        return value as usize;
+    }
+    let power = 63 - value.leading_zeros() as usize;
+    power * 4 + ((value >> (power - 2)) & 3) as usize
+}
+
+/// The greatest value of a bucket.
+fn bucket_ceiling(bucket: usize) -> u64 {
+    let (power, quarter) = (bucket / 4, (bucket % 4) as u128);
+    if power < 2 {
+        return bucket as u64;
+    }
+    u64::try_from(((5 + quarter) << (power - 2)) - 1).unwrap_or(u64::MAX)
+}
+
+/// What an actor's mailbox and turns look like.
+#[derive(Debug, Default)]
+pub struct ActorStats {
+    /// Messages handled.
+    pub messages: Counter,
+    /// Messages sent to it and not handled yet.
+    pub depth: Gauge,
+    /// Microseconds from the first message of a turn to its end.
+    pub turn_us: Summary,
+}
+
+/// All figures of one server. Times are in microseconds where the name says `us`.
+#[derive(Debug, Default)]
+#[allow(missing_docs)] // ZooKeeper's names: see the README's table of metrics
+pub struct Stats {
+    // the replica
+    pub znode_count: Gauge,
+    pub ephemerals_count: Gauge,
+    pub approximate_data_size: Gauge,
+    pub global_sessions: Gauge,
+    pub last_zxid: Gauge,
+    pub outstanding_requests: Gauge,
+    pub readlatency_us: Summary,
+    pub updatelatency_us: Summary,
+    // the watch manager
+    pub watch_count: Gauge,
+    pub watch_paths: Gauge,
+    // connections
+    pub num_alive_connections: Gauge,
+    pub packets_received: Counter,
+    pub packets_sent: Counter,
+    pub bytes_received: Counter,
+    pub bytes_sent: Counter,
+    pub connection_rejected: Counter,
+    // the quorum
+    pub state: Gauge,
+    pub phase: Gauge,
+    pub epoch: Gauge,
+    pub leader: Gauge,
+    pub quorum_size: Gauge,
+    pub learners: Gauge,
+    pub synced_followers: Gauge,
+    pub synced_observers: Gauge,
+    pub pending_syncs: Gauge,
+    pub looking_count: Counter,
+    pub proposal_count: Counter,
+    pub commit_count: Counter,
+    pub learner_proposal_received_count: Counter,
+    pub learner_commit_received_count: Counter,
+    pub diff_count: Counter,
+    pub trunc_count: Counter,
+    pub snap_count: Counter,
+    pub election_time_us: Summary,
+    pub last_proposal_size: Gauge,
+    pub min_proposal_size: Gauge,
+    pub max_proposal_size: Gauge,
+    // the disk
+    pub fsynctime_us: Summary,
+    pub sync_batch_size: Summary,
+    pub snapshottime_us: Summary,
+    // the actors
+    pub node: ActorStats,
+    pub election: ActorStats,
+    pub role: ActorStats,
+    pub replica: ActorStats,
+    pub watch_manager: ActorStats,
+    pub session_tracker: ActorStats,
+    pub txn_log: ActorStats,
+    pub snapshotter: ActorStats,
+}
+
+impl Stats {
+    /// What the server is doing.
+    pub fn server_state(&self) -> ServerState {
+        match self.state.get() {
+            1 => ServerState::Following,
+            2 => ServerState::Leading,
+            3 => ServerState::Observing,
+            _ => ServerState::Looking,
+        }
+    }
+
+    /// The ZAB phase it is in.
+    pub fn zab_phase(&self) -> Phase {
+        match self.phase.get() {
+            1 => Phase::Discovery,
+            2 => Phase::Synchronization,
+            3 => Phase::Broadcast,
+            _ => Phase::Election,
+        }
+    }
+
+    /// Does it serve clients?
+    pub fn is_serving(&self) -> bool {
+        self.zab_phase() == Phase::Broadcast
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quantile_is_at_most_a_quarter_too_high() {
+        for value in [0, 1, 3, 4, 5, 7, 8, 100, 1000, 123_456_789, u64::MAX] {
+            let ceiling = bucket_ceiling(bucket(value));
+            assert!(ceiling >= value, "{value} is above its bucket's ceiling {ceiling}");
+            assert!(ceiling - value <= value / 4 + 1, "{ceiling} is too far above {value}");
+        }
+    }
+
+    #[test]
+    fn a_summary_knows_its_values() {
+        let summary = Summary::default();
+        assert_eq!(summary.snapshot(), SummarySnapshot::default());
+        for value in 1..=1000 {
+            summary.observe(value);
+        }
+        let s = summary.snapshot();
+        assert_eq!((s.count, s.sum, s.min, s.max), (1000, 500_500, 1, 1000));
+        assert!((500..=625).contains(&s.p50), "p50 {}", s.p50);
+        assert!((990..=1000).contains(&s.p99), "p99 {}", s.p99);
+    }
+}

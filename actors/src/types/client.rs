@@ -1,0 +1,212 @@
+//! What clients ask and what they are told.
+
+use bytes::Bytes;
+
+use super::{Acl, Auth, ConnId, CreateKind, SessionId, Sid, Stat, Str, ZkError, Zxid};
+
+/// The first frame of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectRequest {
+    /// Sent as 0, ignored.
+    pub protocol_version: i32,
+    /// The newest zxid this client has seen in a reply. A server behind it must refuse the client.
+    pub last_zxid_seen: Zxid,
+    /// The session time-out it asks for.
+    pub timeout_ms: i32,
+    /// 0 for a new session.
+    pub session: SessionId,
+    /// Proof of the session; anything for a new one.
+    pub password: Bytes,
+    /// The optional last byte. The answer has it if, and only if, the request had.
+    pub read_only: Option<bool>,
+}
+
+/// The answer to a [`ConnectRequest`]. A refusal has time-out 0, session 0 and 16 zero bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectResponse {
+    /// The negotiated time-out; 0 refuses the session.
+    pub timeout_ms: i32,
+    /// The session.
+    pub session: SessionId,
+    /// 16 bytes.
+    pub password: [u8; 16],
+    /// Present if the request had it.
+    pub read_only: Option<bool>,
+}
+
+/// What a request asks for. Paths are as the client sent them, not yet validated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// Opcodes 1, 15, 19, 21. `acl: None` is a null list.
+    Create { kind: CreateKind, path: Str, data: Option<Bytes>, acl: Option<Vec<Acl>>, flags: i32 },
+    /// Opcode 2.
+    Delete { path: Str, version: i32 },
+    /// Opcode 3.
+    Exists { path: Str, watch: bool },
+    /// Opcode 4.
+    GetData { path: Str, watch: bool },
+    /// Opcode 5.
+    SetData { path: Str, data: Option<Bytes>, version: i32 },
+    /// Opcode 6.
+    GetAcl { path: Str },
+    /// Opcode 7.
+    SetAcl { path: Str, acl: Option<Vec<Acl>>, version: i32 },
+    /// Opcodes 8 and (with a Stat in the reply) 12.
+    GetChildren { path: Str, watch: bool, stat: bool },
+    /// Opcode 9. The path is echoed, even null.
+    Sync { path: Option<Str> },
+    /// Opcode 11.
+    Ping,
+    /// Opcode 13: only inside a multi. At the top level it is Unimplemented.
+    Check { path: Str, version: i32 },
+    /// Opcode 14. The members are creates, deletes, setDatas and checks.
+    Multi(Vec<Op>),
+    /// Opcode 101, after a reconnect.
+    SetWatches { relative_zxid: Zxid, data: Vec<Str>, exist: Vec<Str>, child: Vec<Str> },
+    /// Opcode 100, already decided by the connection: the ids from here on, or the refusal.
+    Auth(Result<Auth, ZkError>),
+    /// Opcode -10: made by the server that a client connects to, never taken from a client.
+    CreateSession { timeout_ms: i32 },
+    /// Opcode -11.
+    CloseSession,
+    /// A known opcode with a body that cannot be read: MarshallingError. A write still takes a zxid.
+    Undecodable { opcode: i32 },
+    /// An opcode that this server knows of but does not have yet: Unimplemented, and the stream goes on.
+    Unsupported { opcode: i32 },
+    /// An opcode that nobody has: Unimplemented, then the connection is closed.
+    Unknown { opcode: i32 },
+}
+
+impl Op {
+    /// Is it ordered by the leader as a transaction?
+    pub fn is_write(&self) -> bool {
+        match self {
+            Op::Create { .. }
+            | Op::Delete { .. }
+            | Op::SetData { .. }
+            | Op::SetAcl { .. }
+            | Op::Multi(_)
+            | Op::CreateSession { .. }
+            | Op::CloseSession => true,
+            Op::Undecodable { opcode } => matches!(opcode, 1 | 2 | 5 | 7 | 14 | 15),
+            _ => false,
+        }
+    }
+}
+
+/// A request of a client of this server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The connection it came by.
+    pub conn: ConnId,
+    /// The client's number for it; echoed.
+    pub xid: i32,
+    /// What it asks for.
+    pub op: Op,
+    /// Who asks.
+    pub auth: Auth,
+}
+
+/// A write on its way to the leader: from a learner's client, or from the leader's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forwarded {
+    /// Whose write.
+    pub session: SessionId,
+    /// The xid of the request.
+    pub cxid: i32,
+    /// A write (see [`Op::is_write`]).
+    pub op: Op,
+    /// Who asks, as the learner found it. The leader trusts it.
+    pub auth: Auth,
+}
+
+/// The answer to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// Echoed from the request; -2 for a ping whatever it was.
+    pub xid: i32,
+    /// For a write the zxid it took, else the last processed one (0 and -1 where the protocol says so).
+    pub zxid: Zxid,
+    /// An error has no body.
+    pub result: Result<ReplyBody, ZkError>,
+}
+
+/// What follows the header of a successful reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReplyBody {
+    /// Nothing: ping, delete, auth, setWatches, closeSession.
+    Empty,
+    /// create.
+    Path(Str),
+    /// create2, createContainer, createTTL.
+    PathStat(Str, Stat),
+    /// exists, setData, setACL.
+    Stat(Stat),
+    /// getData.
+    Data(Option<Bytes>, Stat),
+    /// getACL.
+    Acl(Vec<Acl>, Stat),
+    /// getChildren: names without the path, in no order.
+    Children(Vec<Str>),
+    /// getChildren2.
+    ChildrenStat(Vec<Str>, Stat),
+    /// sync: the path as it came.
+    Sync(Option<Str>),
+    /// multi: one result a member. The reply's own error is 0 even when the multi failed.
+    Multi(Vec<MultiResult>),
+}
+
+/// The result of one member of a multi.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MultiResult {
+    /// Type 1.
+    Create(Str),
+    /// Type 15.
+    Create2(Str, Stat),
+    /// Type 2.
+    Delete,
+    /// Type 5.
+    SetData(Stat),
+    /// Type 13.
+    Check,
+    /// Type -1: 0 before the member that failed, its code, and RuntimeInconsistency (-2) after it.
+    Error(i32),
+}
+
+/// What happened to a znode, as a watcher is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+#[allow(missing_docs)] // the protocol's names
+pub enum EventKind {
+    NodeCreated = 1,
+    NodeDeleted = 2,
+    NodeDataChanged = 3,
+    NodeChildrenChanged = 4,
+}
+
+/// A watch has fired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchEvent {
+    /// What happened.
+    pub kind: EventKind,
+    /// To which znode.
+    pub path: Str,
+    /// The transaction that did it; -1 when setWatches found it out later.
+    pub zxid: Zxid,
+}
+
+/// What a connection writes to its socket, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deliver {
+    /// The handshake is done, or the session refused (`timeout_ms` 0, and a [`Deliver::Close`] behind it).
+    Connected(ConnectResponse),
+    /// An answer.
+    Reply(Reply),
+    /// An event.
+    Event(WatchEvent),
+    /// Flush, then close the socket.
+    Close,
+}
+
+/// Through which server a session is attached. Requests from elsewhere are SessionMoved.
+pub type Owner = Sid;

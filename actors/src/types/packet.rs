@@ -1,0 +1,116 @@
+//! What servers say to each other. One to one with Apache's QuorumPacket types and notifications, so that
+//! a codec for Apache's own bytes can stand beside the rmp-serde one.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::{Entry, Epoch, Id, SessionId, Sid, Tenure, Zxid};
+
+/// A packet and the learner's tenure it belongs to ([`Tenure::default`] for notifications).
+///
+/// A learner picks a fresh tenure for each stay with a leader and the leader repeats it. Elections and
+/// broadcasts share one connection, so this number does what closing the socket does in Apache.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Envelope {
+    /// Whose stay it belongs to.
+    pub tenure: Tenure,
+    /// The packet.
+    pub packet: Packet,
+}
+
+/// One packet. `L` is the learner, `ld` the leader.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Packet {
+    /// Election, everybody to everybody.
+    Notification(Notification),
+    /// L→ld, opens Discovery: who the learner is and the newest epoch it has promised.
+    FollowerInfo { accepted: Epoch },
+    /// L→ld, the same from an observer.
+    ObserverInfo { accepted: Epoch },
+    /// ld→L: the epoch of this leadership.
+    LeaderInfo { epoch: Epoch },
+    /// L→ld: the promise is durable. `current` is `None` when this epoch was promised before already:
+    /// then it does not count towards the quorum.
+    AckEpoch { last: Zxid, current: Option<Epoch> },
+    /// ld→L, opens Synchronization: you lack a tail; it follows.
+    Diff { last: Zxid },
+    /// ld→L: cut everything after this zxid; a tail may follow.
+    Trunc { to: Zxid },
+    /// ld→L: forget your tree; this one follows, as of this zxid.
+    Snap { zxid: Zxid },
+    /// ld→L: a piece of the snapshot, in Apache's format; empty at the end.
+    SnapChunk(Bytes),
+    /// ld→L: this is the whole history of the epoch so far.
+    NewLeader { epoch: Epoch },
+    /// ld→L: a quorum has taken over the history; serve. All up to `committed` may be applied.
+    UpToDate { committed: Zxid },
+    /// ld→follower (and to observers in Synchronization): log this.
+    Proposal(Arc<Entry>),
+    /// L→ld: everything up to here is durable here; `(e, 0)` acknowledges NEWLEADER.
+    Ack { zxid: Zxid },
+    /// ld→follower: a quorum has it.
+    Commit { zxid: Zxid },
+    /// ld→observer: PROPOSAL and COMMIT in one.
+    Inform(Arc<Entry>),
+    /// L→ld: writes of the learner's clients.
+    Request(Vec<ForwardedBytes>),
+    /// ld→L: the last proposal. L→ld: the answer, with the sessions heard from since the last one.
+    Ping { zxid: Zxid, touched: Vec<(SessionId, i32)> },
+    /// L→ld: a client wants to go on with this session here.
+    Revalidate { session: SessionId, timeout_ms: i32 },
+    /// ld→L: may it?
+    Revalidated { session: SessionId, valid: bool },
+    /// L→ld: tell me when everything proposed so far is committed. ld→L: it is, and was sent to you before.
+    Sync,
+    /// Either way: this stay is over (Apache closes the socket). The reason is for the log.
+    Goodbye { reason: String },
+}
+
+/// A forwarded write in bytes: the client's own request record, encoded as the client protocol does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ForwardedBytes {
+    /// Whose write.
+    pub session: SessionId,
+    /// The xid of the request.
+    pub cxid: i32,
+    /// The opcode.
+    pub opcode: i32,
+    /// The request record without its header.
+    pub body: Bytes,
+    /// Who asks.
+    pub auth: Arc<[Id]>,
+}
+
+/// What a server is doing, as it says in a notification. The numbers are Apache's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)] // ZooKeeper's names
+pub enum ServerState {
+    Looking = 0,
+    Following = 1,
+    Leading = 2,
+    Observing = 3,
+}
+
+/// A vote: this server should lead. Ordered by (epoch, zxid, leader): the greatest wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vote {
+    /// The proposed leader; `None` from an observer, who has no say.
+    pub leader: Option<Sid>,
+    /// The last zxid in its log.
+    pub zxid: Zxid,
+    /// Its current epoch.
+    pub epoch: Epoch,
+}
+
+/// A server's word in an election.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notification {
+    /// The vote.
+    pub vote: Vote,
+    /// The logical clock: which election of the sender's this is about.
+    pub round: u64,
+    /// The sender's state.
+    pub state: ServerState,
+}

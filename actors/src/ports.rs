@@ -86,7 +86,7 @@ pub trait SnapStore: Send {
 
 /// The way to the other servers. Never blocks; what cannot be sent (no link, a full queue) is dropped,
 /// and a dropped packet of a link means that a LinkDown follows.
-pub trait PeerLinks {
+pub trait PeerLinks: Send + Sync {
     /// One packet to several peers, encoded once.
     fn send(&self, to: &[(Sid, Tenure)], packet: &Packet);
 }
@@ -98,7 +98,11 @@ pub trait ClientSink: Send {
 }
 
 /// The wall clock: for times that are shown, never for decisions.
-pub trait WallClock: Send {
+pub trait WallClock: Send + Sync {
     /// Milliseconds since 1970.
     fn now(&self) -> WallMillis;
 }
+
+/// What happens when this machine fails: the server logs it and ends its process, the simulator ends the
+/// node. Nothing limps on, so it is called at most once.
+pub type OnFault = Arc<dyn Fn(&Fault) + Send + Sync>;

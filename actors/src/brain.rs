@@ -11,7 +11,7 @@ use crate::core::replica::Settings;
 use crate::election::Election;
 use crate::handle::{Brain, FromPeer};
 use crate::node::{Actors, Node, Setup};
-use crate::ports::{OnFault, PeerLinks, SnapStore, TxnStore, WallClock};
+use crate::ports::{OnFault, PeerLinks, SnapStore, TxnStore, WallClock, Witness};
 use crate::replica::{Neighbours, Replica};
 use crate::session_tracker::{ReportTo, SessionTracker};
 use crate::snapshotter::Snapshotter;
@@ -36,6 +36,8 @@ pub struct Parts {
     pub snap_store: Box<dyn SnapStore>,
     /// The wall clock.
     pub wall: Arc<dyn WallClock>,
+    /// Told what must never go wrong: [`crate::ports::NoWitness`] in production.
+    pub witness: Arc<dyn Witness>,
     /// What to do when this machine fails.
     pub on_fault: OnFault,
     /// Figures, shared with whoever shows them.
@@ -77,7 +79,7 @@ pub fn start(
     links: impl FnOnce(Recipient<FromPeer>) -> Arc<dyn PeerLinks>,
 ) -> Running {
     let clock = Monotonic::start();
-    let Parts { ensemble, timing, settings, snap_count, wall, on_fault, stats, log, .. } = parts;
+    let Parts { ensemble, timing, settings, snap_count, wall, witness, on_fault, stats, log, .. } = parts;
     let child = |actor: &'static str| log.new(o!("actor" => actor));
 
     // Node is made last but must be known first: its context exists before it does.
@@ -124,6 +126,7 @@ pub fn start(
             snap_count,
             neighbours,
             wall.clone(),
+            witness.clone(),
             clock,
             stats.clone(),
             child("replica"),
@@ -133,7 +136,7 @@ pub fn start(
         watch_manager_addr = Some(watch_manager);
         replica_addr = Some(replica.clone());
         let actors = Actors { txn_log, snapshotter, election, replica, session_tracker };
-        Node::new(Setup { ensemble, timing, links, wall, clock, stats, log: log.clone() }, actors)
+        Node::new(Setup { ensemble, timing, links, wall, witness, clock, stats, log: log.clone() }, actors)
     });
     let watch_manager = watch_manager_addr.expect("made with the node");
     let brain = Brain {

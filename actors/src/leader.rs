@@ -27,7 +27,9 @@ pub struct Ties {
 
 /// See the module's story.
 pub struct Leader {
-    /// `None` once it is over.
+    /// Until the actor runs.
+    start: Option<Start>,
+    /// `None` before it begins and once it is over.
     core: Option<Core>,
     tenure: Tenure,
     around: Surroundings,
@@ -39,7 +41,7 @@ impl Leader {
     /// A leader at the beginning of Discovery.
     pub fn new(start: Start, tenure: Tenure, around: Surroundings, ties: Ties) -> Leader {
         let meter = Meter::new(&around.stats, |s| &s.role);
-        Leader { core: Some(Core::new(start)), tenure, around, ties, meter }
+        Leader { start: Some(start), core: None, tenure, around, ties, meter }
     }
 
     fn step(&mut self, input: Input, ctx: &mut Context<Leader>) {
@@ -74,6 +76,7 @@ impl Leader {
                 replica.do_send(FromRole::Commit(entries));
             }
             Effect::Serve { epoch } => {
+                self.around.witness.leads(epoch);
                 let role = Role::Leader(ctx.address());
                 replica.do_send(FromRole::Serve { service: Service::Leader(epoch), role });
                 self.ties.serving.do_send(Serving { tenure, epoch });
@@ -142,9 +145,9 @@ impl Actor for Leader {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         work_in_turns(ctx);
-        let Some(core) = &mut self.core else { return };
+        let start = self.start.take().expect("an actor is started once");
         let mut effects = Vec::new();
-        core.begin(&mut effects);
+        self.core = Some(Core::new(start, &mut effects));
         effects.into_iter().for_each(|effect| self.carry_out(effect, ctx));
     }
 }

@@ -56,7 +56,9 @@ pub struct Ties {
 
 /// See the module's story.
 pub struct Learner<K: Kind> {
-    /// `None` once it is over.
+    /// Until the actor runs.
+    start: Option<Start>,
+    /// `None` before it begins and once it is over.
     core: Option<Core>,
     leader: Sid,
     tenure: Tenure,
@@ -73,8 +75,8 @@ impl<K: Kind> Learner<K> {
     pub fn new(start: Start, around: Surroundings, ties: Ties) -> Learner<K> {
         let meter = Meter::new(&around.stats, |s| &s.role);
         let (leader, tenure) = (start.leader, start.tenure);
-        let core = Some(Core::new(start));
-        Learner { core, leader, tenure, installing: false, around, ties, meter, kind: PhantomData }
+        let (start, core, installing) = (Some(start), None, false);
+        Learner { start, core, leader, tenure, installing, around, ties, meter, kind: PhantomData }
     }
 
     fn step(&mut self, input: Input, ctx: &mut Context<Self>) {
@@ -144,9 +146,9 @@ impl<K: Kind> Actor for Learner<K> {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         work_in_turns(ctx);
-        let Some(core) = &mut self.core else { return };
+        let start = self.start.take().expect("an actor is started once");
         let mut effects = Vec::new();
-        core.begin(&mut effects);
+        self.core = Some(Core::new(start, &mut effects));
         effects.into_iter().for_each(|effect| self.carry_out(effect, ctx));
     }
 }

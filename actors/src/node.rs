@@ -26,7 +26,7 @@ use crate::election::{Elected, Election};
 use crate::handle::FromPeer;
 use crate::leader::Leader;
 use crate::learner::{Follower, Observer};
-use crate::ports::{PeerLinks, WallClock};
+use crate::ports::{PeerLinks, WallClock, Witness};
 use crate::replica::{FromNode, Replica};
 use crate::role::{RoleEnded, Serving, Surroundings};
 use crate::session_tracker::SessionTracker;
@@ -65,6 +65,8 @@ pub struct Setup {
     pub links: Arc<dyn PeerLinks>,
     /// For tenure numbers that go on growing over a restart.
     pub wall: Arc<dyn WallClock>,
+    /// Told what must never go wrong.
+    pub witness: Arc<dyn Witness>,
     /// Time.
     pub clock: Monotonic,
     /// Figures.
@@ -165,6 +167,7 @@ impl Node {
             txn_log: self.actors.txn_log.clone(),
             replica: self.actors.replica.clone(),
             session_tracker: self.actors.session_tracker.clone(),
+            witness: self.setup.witness.clone(),
             clock: self.setup.clock,
             stats: self.setup.stats.clone(),
             log: self.setup.log.new(o!("actor" => role)),

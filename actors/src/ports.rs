@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::core::history::History;
 use crate::core::tree::Tree;
-use crate::types::{Deliver, Entry, Epochs, Fault, Packet, Sid, Tenure, WallMillis, Zxid};
+use crate::types::{Deliver, Entry, Epoch, Epochs, Fault, Packet, Sid, Tenure, WallMillis, Zxid};
 
 /// What a server finds on its disk at start.
 pub struct Recovered {
@@ -106,3 +106,18 @@ pub trait WallClock: Send + Sync {
 /// What happens when this machine fails: the server logs it and ends its process, the simulator ends the
 /// node. Nothing limps on, so it is called at most once.
 pub type OnFault = Arc<dyn Fn(&Fault) + Send + Sync>;
+
+/// Told of what must never go wrong, at the moment it happens. The simulator checks it against everything
+/// it has seen; a server has a witness that does not care.
+pub trait Witness: Send + Sync {
+    /// The tree has reached this transaction, with this digest, and shows it to clients.
+    fn delivered(&self, _zxid: Zxid, _digest: i64) {}
+
+    /// This server's leadership of an epoch is established.
+    fn leads(&self, _epoch: Epoch) {}
+}
+
+/// The witness of a production server.
+pub struct NoWitness;
+
+impl Witness for NoWitness {}

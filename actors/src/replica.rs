@@ -13,7 +13,7 @@ use crate::core::tree::Tree;
 use crate::core::{leader, learner, sessions};
 use crate::handle::FromClient;
 use crate::leader::Leader;
-use crate::ports::WallClock;
+use crate::ports::{WallClock, Witness};
 use crate::session_tracker::SessionTracker;
 use crate::snapshotter::{SnapOrder, Snapshotter};
 use crate::stats::Stats;
@@ -114,6 +114,7 @@ pub struct Replica {
     snapshot_due: SnapshotDue,
     effects: Vec<Effect>,
     wall: Arc<dyn WallClock>,
+    witness: Arc<dyn Witness>,
     clock: Monotonic,
     stats: Arc<Stats>,
     meter: Meter,
@@ -127,6 +128,7 @@ impl Replica {
         snap_count: u64,
         neighbours: Neighbours,
         wall: Arc<dyn WallClock>,
+        witness: Arc<dyn Witness>,
         clock: Monotonic,
         stats: Arc<Stats>,
         log: Logger,
@@ -140,6 +142,7 @@ impl Replica {
             snapshot_due,
             effects: Vec::new(),
             wall,
+            witness,
             clock,
             stats,
             meter,
@@ -154,10 +157,18 @@ impl Replica {
     fn commit(&mut self, entries: Vec<Arc<Entry>>) {
         let due = self.snapshot_due.applied(entries.len());
         self.step(Input::Commit(entries));
+        self.bear_witness();
         // Only what a quorum has is ever in the tree while a role serves; a tentative tree is not saved.
         if due && self.role.is_some() {
             let tree = Box::new(self.core.tree().clone());
             self.neighbours.txn_log.do_send(LogOrder::RollAndSnapshot(tree));
+        }
+    }
+
+    /// While a role serves, and only then, the tree holds nothing but committed transactions.
+    fn bear_witness(&self) {
+        if self.role.is_some() {
+            self.witness.delivered(self.core.tree().zxid(), self.core.tree().digest());
         }
     }
 
@@ -284,6 +295,7 @@ impl Handler<FromRole> for Replica {
             FromRole::Serve { service, role } => {
                 slog::debug!(self.log, "serving"; "service" => ?service);
                 self.role = Some(role);
+                self.bear_witness();
                 self.step(Input::Service(service));
             }
             FromRole::Commit(entries) => self.commit(entries),

@@ -7,7 +7,7 @@ use actix::prelude::*;
 use slog::{Logger, info, warn};
 
 use crate::core::history::History;
-use crate::ports::PeerLinks;
+use crate::ports::{PeerLinks, Witness};
 use crate::replica::Replica;
 use crate::session_tracker::SessionTracker;
 use crate::stats::Stats;
@@ -50,6 +50,8 @@ pub struct Surroundings {
     pub replica: Addr<Replica>,
     /// Touches.
     pub session_tracker: Addr<SessionTracker>,
+    /// Told when a leadership is established.
+    pub witness: Arc<dyn Witness>,
     /// Time.
     pub clock: Monotonic,
     /// Figures.

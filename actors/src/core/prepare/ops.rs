@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::multi;
-use super::overlay::{Draft, Node, parent};
+use super::overlay::{Draft, Node};
 use crate::core::{acl, paths};
 use crate::types::{Acl, CreateKind, Id, Op, SessionId, Str, TxnBody, ZkError, perms};
 
@@ -98,11 +98,9 @@ fn create(draft: &mut Draft<'_>, asker: &Asker<'_>, request: Create) -> Result<T
     let Create { kind, path, data, acl, flags } = request;
     let mode = Mode::of(kind, flags)?;
     asker.admitted?;
-    if !path.contains('/') || path.contains('\0') {
-        return Err(ZkError::BadArguments);
-    }
+    paths::validate_create_prefix(&path)?;
     let acl = acl::normalize(acl.as_deref(), asker.auth)?;
-    let parent = draft.get(parent(&path)).ok_or(ZkError::NoNode)?;
+    let parent = parent(draft, &path)?;
     asker.needs(perms::CREATE, &parent.acl)?;
     let path = if mode.sequential { sequential(&path, parent.creates) } else { path };
     paths::validate(&path)?;
@@ -132,17 +130,15 @@ fn sequential(path: &str, creates: i32) -> Str {
     format!("{path}{creates:010}").into()
 }
 
-/// Paths that no delete touches.
-fn is_undeletable(path: &str) -> bool {
-    matches!(path, "/" | "/zookeeper" | "/zookeeper/quota" | "/zookeeper/config")
+fn parent(draft: &Draft<'_>, path: &str) -> Result<Node, ZkError> {
+    let (parent, _) = paths::split(path).ok_or(ZkError::BadArguments)?;
+    draft.get(parent).ok_or(ZkError::NoNode)
 }
 
 fn delete(draft: &mut Draft<'_>, asker: &Asker<'_>, path: Str, version: i32) -> Result<TxnBody, ZkError> {
     asker.admitted?;
-    if !path.contains('/') || path.contains('\0') || is_undeletable(&path) {
-        return Err(ZkError::BadArguments);
-    }
-    let parent = draft.get(parent(&path)).ok_or(ZkError::NoNode)?;
+    paths::validate_delete(&path)?;
+    let parent = parent(draft, &path)?;
     asker.needs(perms::DELETE, &parent.acl)?;
     let node = draft.get(&path).ok_or(ZkError::NoNode)?;
     next_version(node.version, version)?;

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use crate::core::paths;
 use crate::core::tree::Tree;
 use crate::types::{Acl, SessionId, Str, Zxid};
 
@@ -40,18 +41,8 @@ fn applied_node(tree: &Tree, path: &str) -> Option<Node> {
         creates: stat.cversion,
         children: node.child_count(),
         acl: Arc::clone(node.acl()),
-        owner: if node.is_ephemeral() { SessionId(stat.ephemeral_owner) } else { SessionId::NONE },
+        owner: node.session().unwrap_or(SessionId::NONE),
     })
-}
-
-/// The root has two names on the way in, and one here.
-fn key(path: &str) -> &str {
-    if path.is_empty() { "/" } else { path }
-}
-
-/// The path before the last slash: `/` for a child of the root, and for what has no slash at all.
-pub fn parent(path: &str) -> &str {
-    key(path.rsplit_once('/').map_or("", |(parent, _)| parent))
 }
 
 /// A changed znode and the last transaction that changed it.
@@ -135,7 +126,6 @@ impl<'a> Draft<'a> {
 
     /// The znode as this transaction would leave it so far.
     pub fn get(&self, path: &str) -> Option<Node> {
-        let path = key(path);
         if let Some(node) = self.changes.get(path) {
             return node.clone();
         }
@@ -166,10 +156,10 @@ impl<'a> Draft<'a> {
     }
 
     fn with_parent(&mut self, path: &str, change: impl FnOnce(&mut Node)) {
-        let parent_path = parent(path);
-        if let Some(mut node) = self.get(parent_path) {
+        let Some((parent, _)) = paths::split(path) else { return };
+        if let Some(mut node) = self.get(parent) {
             change(&mut node);
-            self.changes.insert(parent_path.into(), Some(node));
+            self.changes.insert(parent.into(), Some(node));
         }
     }
 

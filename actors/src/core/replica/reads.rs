@@ -3,7 +3,7 @@
 //! Reads do not validate paths: what is no path is just not there, and the empty path is the root.
 
 use super::pipeline::Watch;
-use crate::core::acl;
+use crate::core::{acl, paths};
 use crate::core::tree::{NodeRef, Tree};
 use crate::core::watches::WatchTable;
 use crate::types::{EventKind, Id, Op, ReplyBody, Str, WatchEvent, ZkError, Zxid, perms};
@@ -34,8 +34,8 @@ fn watched(result: Looked, watch: bool, table: WatchTable, path: Str) -> (Looked
 
 /// The only read that watches what is not there, too.
 fn exists(tree: &Tree, path: Str, watch: bool, auth: &[Id]) -> (Looked, Option<Watch>) {
-    if path.contains('\0') {
-        return (Err(ZkError::BadArguments), None);
+    if let Err(error) = paths::validate_exists(&path) {
+        return (Err(error), None);
     }
     let result = match readable(tree, &path, perms::READ, auth) {
         Ok(node) => Ok(ReplyBody::Stat(node.stat())),
@@ -53,12 +53,7 @@ fn get_data(tree: &Tree, path: &str, auth: &[Id]) -> Looked {
 /// READ or ADMIN will do; who has only READ does not see the hashes of digests.
 fn get_acl(tree: &Tree, path: &str, auth: &[Id]) -> Looked {
     let node = readable(tree, path, perms::READ | perms::ADMIN, auth)?;
-    let list = if acl::allows(node.acl(), perms::ADMIN, auth) {
-        node.acl().to_vec()
-    } else {
-        acl::redact(node.acl())
-    };
-    Ok(ReplyBody::Acl(list, node.stat()))
+    Ok(ReplyBody::Acl(acl::redact(node.acl(), auth).into_owned(), node.stat()))
 }
 
 fn get_children(tree: &Tree, path: &str, stat: bool, auth: &[Id]) -> Looked {

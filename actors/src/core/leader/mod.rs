@@ -1,10 +1,45 @@
 //! The leader's core: Discovery, Synchronization, Broadcast.
+//!
+//! ```text
+//!  Elected ──▶ Discovery ───────────────▶ Synchronization ────────────▶ Broadcast ──────▶ Leaving ──▶ StandDown
+//!              a quorum is there:         DIFF|TRUNC|SNAP, NEWLEADER    UPTODATE          Goodbye to all,
+//!              save the promise, *then*   to each that has promised;    propose, commit,  wait for the
+//!              LEADERINFO; a quorum has   a quorum has acknowledged     sync, ping        own disk
+//!              promised                   NEWLEADER
+//! ```
+//!
+//! The phase above is the leadership's. Each learner goes through the same three on its own ([`learners`]):
+//! one that comes late is in Synchronization while the leader broadcasts.
+//!
+//! What holds:
+//! - Nothing that rests on the disk is said before the disk has answered: LEADERINFO comes after the saved
+//!   promise, the leader's own vote for NEWLEADER after the saved current epoch, its own ACK after Synced.
+//! - A learner's plan, its place among those who get every later packet, and its NEWLEADER are fixed in one
+//!   step; nothing can come between (ZOOKEEPER-3104).
+//! - The first proposal of an epoch is `(epoch, 1)` and none is left out; commits go out in that order.
+//! - A learner that breaks the protocol, or is silent, is told Goodbye and forgotten; the leadership goes on
+//!   as long as the rest is a quorum.
+//! - StandDown is the last effect, and comes when everything that was given to the disk is answered for, so
+//!   that the history handed back is all durable, as the next role's start demands.
+//!
+//! Deliberately absent: reconfiguration, throttling of concurrent synchronizations, and a lease that would
+//! make `sync` linearizable while a deposed leader has not noticed it (Apache has none either).
+
+mod broadcast;
+mod common;
+mod discovery;
+mod learners;
+mod synchronization;
 
 use std::sync::Arc;
 
 use crate::core::history::History;
 use crate::core::quorum::Ensemble;
 use crate::types::{Entry, Epoch, Epochs, Forwarded, Millis, Packet, Phase, SessionId, Sid, Tenure, Zxid};
+use broadcast::Broadcast;
+use common::Common;
+use discovery::Discovery;
+use synchronization::Synchronization;
 
 /// What a leader begins with.
 pub struct Start {
@@ -63,10 +98,12 @@ pub enum Effect {
     SaveEpochs(Epochs),
     /// Append to the own log; answered by Synced.
     Append(Vec<Arc<Entry>>),
-    /// Stream the replica's tree, as it is after all Commit effects before this one, to a learner;
-    /// answered by SnapshotSent. The tree is at `zxid`.
+    /// Stream the replica's tree, as it is after all Commit effects before this one, to a learner, as
+    /// SnapChunks that are not empty; answered by SnapshotSent. The tree is at `zxid`. The empty chunk that
+    /// ends the snapshot is sent from here after that answer.
     SendSnapshot { to: Sid, tenure: Tenure, zxid: Zxid },
-    /// A quorum has these: apply.
+    /// Apply these. A quorum has them; but before Serve a leader may have to take its whole log into a tree
+    /// that nobody is served from, so a tree must not be saved as a snapshot until Serve.
     Commit(Vec<Arc<Entry>>),
     /// The leadership is established: the replica serves, and prepares from `(epoch, 1)` on.
     Serve { epoch: Epoch },
@@ -82,7 +119,8 @@ pub enum Effect {
     Phase { phase: Phase, epoch: Epoch, reason: String },
     /// Something to tell the operator about a learner: came, refused, synchronized by what, dropped, why.
     Note(String),
-    /// The leadership is over; the actor hands its history back and dies.
+    /// The leadership is over, and the disk has answered everything; the actor hands its history back and
+    /// dies. A `Phase` of Election has said so before, when the end began.
     StandDown { reason: String },
 }
 
@@ -99,4 +137,127 @@ pub struct Gauges {
     pub outstanding: u64,
     /// Syncs waiting for a commit.
     pub pending_syncs: u64,
+}
+
+/// One leadership.
+pub struct Leader {
+    /// `None` only while a step runs.
+    state: Option<State>,
+}
+
+/// The phases. Each takes an input by value and says which phase comes after it.
+enum State {
+    Discovery(Discovery),
+    Synchronization(Synchronization),
+    Broadcast(Broadcast),
+    Leaving(Leaving),
+}
+
+/// The leadership is over but for what the disk still owes.
+struct Leaving {
+    common: Common,
+    reason: String,
+    over: bool,
+}
+
+impl Leader {
+    /// Begins a leadership; what is to be done first is added to `out`.
+    pub fn new(start: Start, out: &mut Vec<Effect>) -> Leader {
+        assert!(start.epochs.current <= start.epochs.accepted, "epoch files contradict each other");
+        assert!(start.ensemble.is_voter(start.ensemble.me), "only a participant can lead");
+        Leader { state: Some(Discovery::begin(Common::new(start), out)) }
+    }
+
+    /// Takes an input; adds what is to be done.
+    pub fn step(&mut self, input: Input, out: &mut Vec<Effect>) {
+        let state = self.state.take().expect("steps do not nest");
+        self.state = Some(match state {
+            State::Discovery(phase) => phase.step(input, out),
+            State::Synchronization(phase) => phase.step(input, out),
+            State::Broadcast(phase) => phase.step(input, out),
+            State::Leaving(phase) => phase.step(input, out),
+        });
+    }
+
+    /// The phase; Election when the leadership is over.
+    pub fn phase(&self) -> Phase {
+        match self.state() {
+            State::Discovery(_) => Phase::Discovery,
+            State::Synchronization(_) => Phase::Synchronization,
+            State::Broadcast(_) => Phase::Broadcast,
+            State::Leaving(_) => Phase::Election,
+        }
+    }
+
+    /// The log's newest part, for the next role. Complete and durable after StandDown.
+    pub fn into_history(self) -> History {
+        match self.state.expect("steps do not nest") {
+            State::Discovery(phase) => phase.common.history,
+            State::Synchronization(phase) => phase.common.history,
+            State::Broadcast(phase) => phase.common.history,
+            State::Leaving(phase) => phase.common.history,
+        }
+    }
+
+    /// The log's newest part, as it is now.
+    pub fn history(&self) -> &History {
+        &self.common().history
+    }
+
+    /// What an operator sees of it.
+    pub fn gauges(&self) -> Gauges {
+        let learners = &self.common().learners;
+        let (outstanding, pending_syncs) = match self.state() {
+            State::Broadcast(phase) => (phase.common.history.tail_len(), phase.pending_syncs()),
+            _ => (0, 0),
+        };
+        Gauges {
+            learners: learners.count() as u64,
+            synced_followers: learners.followers_in_step() as u64,
+            synced_observers: learners.observers_in_step() as u64,
+            outstanding: outstanding as u64,
+            pending_syncs: pending_syncs as u64,
+        }
+    }
+
+    fn state(&self) -> &State {
+        self.state.as_ref().expect("steps do not nest")
+    }
+
+    fn common(&self) -> &Common {
+        match self.state() {
+            State::Discovery(phase) => &phase.common,
+            State::Synchronization(phase) => &phase.common,
+            State::Broadcast(phase) => &phase.common,
+            State::Leaving(phase) => &phase.common,
+        }
+    }
+}
+
+impl Leaving {
+    /// The end begins: learners need not wait for their own time-out, clients are let go.
+    fn begin(mut common: Common, reason: impl Into<String>, out: &mut Vec<Effect>) -> State {
+        let reason = reason.into();
+        common.learners.dismiss_all(&reason, out);
+        out.push(Effect::Phase { phase: Phase::Election, epoch: common.epoch(), reason: reason.clone() });
+        Leaving { common, reason, over: false }.finish(out)
+    }
+
+    /// Only the disk's answers matter still; packets, proposals and ticks come too late.
+    fn step(mut self, input: Input, out: &mut Vec<Effect>) -> State {
+        match input {
+            Input::Synced { zxid } => self.common.on_synced(zxid),
+            Input::EpochsSaved(epochs) => self.common.on_epochs_saved(epochs),
+            _ => {}
+        }
+        self.finish(out)
+    }
+
+    fn finish(mut self, out: &mut Vec<Effect>) -> State {
+        if !self.over && self.common.is_durable() {
+            self.over = true;
+            out.push(Effect::StandDown { reason: self.reason.clone() });
+        }
+        State::Leaving(self)
+    }
 }

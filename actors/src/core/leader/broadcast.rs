@@ -1,0 +1,244 @@
+//! Broadcast: proposals, acknowledgements, commits, syncs.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use super::common::{Common, Heard};
+use super::learners::{Kind, Stage};
+use super::{Effect, Input, Leaving, State};
+use crate::types::{Entry, Forwarded, ForwardedBytes, Packet, Phase, Sid, Tenure, Zxid};
+
+/// From this counter on the leader gives up its epoch, so that the next one begins at 1 again. What is left
+/// to the greatest counter, 16 million, cannot be used up in the half tick until that is noticed.
+pub const ROLLOVER: u32 = u32::MAX - (1 << 24);
+
+/// Syncs that may wait for a commit, of all servers together; a learner that asks for more is dropped.
+/// Far more than all the servers' limits on outstanding requests.
+pub const MAX_PENDING_SYNCS: usize = 100_000;
+
+pub(super) struct Broadcast {
+    pub(super) common: Common,
+    /// Who waits for the commit of which proposal, in order.
+    syncs: VecDeque<(Zxid, Syncer)>,
+}
+
+/// Who asked for a sync.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Syncer {
+    Own,
+    Learner(Sid, Tenure),
+}
+
+impl From<Broadcast> for State {
+    fn from(phase: Broadcast) -> State {
+        State::Broadcast(phase)
+    }
+}
+
+impl Broadcast {
+    /// The leadership is established: everything in the log is committed by the quorum that took it over.
+    pub(super) fn begin(mut common: Common, out: &mut Vec<Effect>) -> State {
+        let epoch = common.epoch();
+        assert_eq!(common.epochs.current, epoch, "the current epoch is durable before a leader is established");
+        assert!(common.history.last() < epoch.mark(), "nothing was proposed in this epoch before");
+        common.apply(common.history.last(), out);
+        let reason = "a quorum has taken over the history".to_owned();
+        out.push(Effect::Phase { phase: Phase::Broadcast, epoch, reason });
+        out.push(Effect::Serve { epoch });
+        let mut phase = Broadcast { common, syncs: VecDeque::new() };
+        for sid in phase.common.learners.in_stage(|stage| stage == Stage::Acked) {
+            phase.welcome(sid, out);
+        }
+        phase.into()
+    }
+
+    pub(super) fn pending_syncs(&self) -> usize {
+        self.syncs.len()
+    }
+
+    pub(super) fn step(mut self, input: Input, out: &mut Vec<Effect>) -> State {
+        match input {
+            Input::Packet { now, from, tenure, packet } => {
+                match self.common.receive(now, from, tenure, packet, out) {
+                    Heard::Nothing => {}
+                    Heard::Arrived => {
+                        if let Err(reason) = self.common.announce(out) {
+                            return Leaving::begin(self.common, reason, out);
+                        }
+                    }
+                    Heard::Packet(packet) => self.on_packet(from, tenure, packet, out),
+                }
+            }
+            Input::LinkDown { peer } => self.common.learners.forget(peer),
+            Input::Propose(entries) => self.propose(entries, out),
+            Input::Sync => self.on_sync(Syncer::Own, out),
+            Input::Synced { zxid } => {
+                self.common.on_synced(zxid);
+                self.commit(out);
+            }
+            Input::SnapshotSent { to, tenure } => {
+                self.common.learners.release(self.common.now, to, tenure, out);
+            }
+            Input::Revalidated { to, tenure, session, valid } => {
+                // If the learner has left since, its client asks again elsewhere.
+                if self.common.learners.get(to).is_some_and(|learner| learner.tenure == tenure) {
+                    self.common.learners.send(to, Packet::Revalidated { session, valid }, out);
+                }
+            }
+            Input::Tick { now } => {
+                if let Err(reason) = self.common.on_tick(now, 0, out) {
+                    return Leaving::begin(self.common, reason, out);
+                }
+                if self.common.history.last().counter() >= ROLLOVER {
+                    return Leaving::begin(self.common, "the zxid counter is used up: a new epoch is due", out);
+                }
+                self.common.ping(out);
+            }
+            // Late, from an older role: the epoch files are not changed in this phase.
+            Input::EpochsSaved(_) => {}
+        }
+        self.into()
+    }
+
+    fn on_packet(&mut self, from: Sid, tenure: Tenure, packet: Packet, out: &mut Vec<Effect>) {
+        let stage = self.common.learners.get(from).expect("its packet was just received").stage();
+        match (packet, stage) {
+            // A learner that came late has promised, or asks for a snapshot instead of TRUNC.
+            (Packet::AckEpoch { last, current }, _) => {
+                self.common.on_late_ack_epoch(from, last, current, true, out);
+            }
+            // A learner has taken over the history, or logged proposals.
+            (Packet::Ack { zxid }, _) => self.on_ack(from, zxid, out),
+            // Writes of a learner's clients.
+            (Packet::Request(requests), Stage::InStep) => self.on_requests(from, requests, out),
+            // A learner's client wants to see everything proposed so far.
+            (Packet::Sync, Stage::InStep) => self.on_sync(Syncer::Learner(from, tenure), out),
+            // A client has moved to that learner.
+            (Packet::Revalidate { session, timeout_ms }, Stage::InStep) => {
+                out.push(Effect::Revalidate { from, tenure, session, timeout_ms });
+            }
+            // It breaks the protocol.
+            (packet, stage) => {
+                let reason = format!("{} in {stage:?} of broadcast", packet.name());
+                self.common.learners.drop(from, &reason, out);
+            }
+        }
+    }
+
+    fn on_ack(&mut self, from: Sid, zxid: Zxid, out: &mut Vec<Effect>) {
+        let (mark, last, now) = (self.common.epoch().mark(), self.common.history.last(), self.common.now);
+        let learner = self.common.learners.get_mut(from).expect("its packet was just received");
+        match learner.stage() {
+            // Now it is in step.
+            Stage::Synchronizing { .. } if zxid == mark && !learner.is_held() => self.welcome(from, out),
+            // Apache's learners acknowledge NEWLEADER twice.
+            Stage::InStep if zxid == mark => {}
+            // Everything up to there is durable at that learner.
+            Stage::InStep if zxid > mark && zxid <= last && learner.kind == Kind::Follower => {
+                learner.acknowledge(now, zxid, last);
+                self.commit(out);
+            }
+            stage => {
+                let reason = format!("ACK {zxid} in {stage:?} of broadcast; the last proposal is {last}");
+                self.common.learners.drop(from, &reason, out);
+            }
+        }
+    }
+
+    /// A learner that has acknowledged NEWLEADER may serve.
+    fn welcome(&mut self, sid: Sid, out: &mut Vec<Effect>) {
+        let (now, last) = (self.common.now, self.common.history.last());
+        let committed = self.common.history.applied();
+        let learner = self.common.learners.get_mut(sid).expect("only a learner that is there is welcomed");
+        learner.enter(now, Stage::InStep);
+        learner.acked = learner.acked.max(self.common.chosen_mark());
+        if last > self.common.chosen_mark() {
+            let learner = self.common.learners.get_mut(sid).expect("still there");
+            learner.watch(now, last);
+        }
+        self.common.learners.send(sid, Packet::UpToDate { committed }, out);
+    }
+
+    /// The replica's transactions: to the followers and to the own log at once.
+    fn propose(&mut self, entries: Vec<Arc<Entry>>, out: &mut Vec<Effect>) {
+        let epoch = self.common.epoch();
+        for entry in &entries {
+            let last = self.common.history.last().max(epoch.mark());
+            assert_eq!(entry.zxid(), last.next(), "proposals have no holes");
+            assert_eq!(entry.zxid().epoch(), epoch, "the counter must not run into the epoch");
+            self.common.history.push(entry.clone());
+            self.common.learners.broadcast(Kind::Follower, Packet::Proposal(entry.clone()), out);
+        }
+        self.common.learners.watch(self.common.now, self.common.history.last());
+        if !entries.is_empty() {
+            out.push(Effect::Append(entries));
+        }
+    }
+
+    /// Commits what a quorum has logged. One COMMIT stands for all before it.
+    fn commit(&mut self, out: &mut Vec<Effect>) {
+        let Some(zxid) = self.newly_committed() else { return };
+        let fresh: Vec<_> = self.common.history.after(self.common.history.applied()).cloned().collect();
+        self.common.learners.broadcast(Kind::Follower, Packet::Commit { zxid }, out);
+        for entry in fresh.into_iter().take_while(|entry| entry.zxid() <= zxid) {
+            self.common.learners.broadcast(Kind::Observer, Packet::Inform(entry), out);
+        }
+        self.common.apply(zxid, out);
+        while let Some((_, syncer)) = self.syncs.pop_front_if(|(waits_for, _)| *waits_for <= zxid) {
+            self.sync_done(syncer, out);
+        }
+    }
+
+    /// The greatest uncommitted zxid that a quorum holds. The leader itself need not be in that quorum: its
+    /// own disk may be the slow one.
+    fn newly_committed(&self) -> Option<Zxid> {
+        let committed = self.common.history.applied();
+        let learners = self.common.learners.iter();
+        let voters = learners.filter(|(sid, learner)| learner.votes(*sid, &self.common.ensemble));
+        let mut logged: Vec<(Zxid, Sid)> = voters
+            .map(|(sid, learner)| (learner.acked, sid))
+            .chain([(self.common.synced, self.common.ensemble.me)])
+            .filter(|(zxid, _)| *zxid > committed.max(self.common.chosen_mark()))
+            .collect();
+        logged.sort_unstable_by(|a, b| b.cmp(a));
+        let mut holders = BTreeSet::new();
+        logged.into_iter().find_map(|(zxid, sid)| {
+            holders.insert(sid);
+            self.common.ensemble.contains_quorum(&holders).then_some(zxid)
+        })
+    }
+
+    fn on_sync(&mut self, syncer: Syncer, out: &mut Vec<Effect>) {
+        let last = self.common.history.last();
+        if last == self.common.history.applied() {
+            return self.sync_done(syncer, out);
+        }
+        match syncer {
+            Syncer::Learner(sid, _) if self.syncs.len() >= MAX_PENDING_SYNCS => {
+                let reason = format!("more than {MAX_PENDING_SYNCS} syncs wait for a commit; ask for fewer");
+                self.common.learners.drop(sid, &reason, out);
+            }
+            // The own replica has a limit of its own on requests.
+            _ => self.syncs.push_back((last, syncer)),
+        }
+    }
+
+    /// Everything that was proposed before the sync has been sent to the learner as committed.
+    fn sync_done(&mut self, syncer: Syncer, out: &mut Vec<Effect>) {
+        match syncer {
+            Syncer::Own => out.push(Effect::SyncDone),
+            Syncer::Learner(sid, tenure) => {
+                if self.common.learners.get(sid).is_some_and(|learner| learner.tenure == tenure) {
+                    self.common.learners.send(sid, Packet::Sync, out);
+                }
+            }
+        }
+    }
+
+    fn on_requests(&mut self, from: Sid, requests: Vec<ForwardedBytes>, out: &mut Vec<Effect>) {
+        match requests.into_iter().map(Forwarded::try_from).collect::<Result<Vec<_>, _>>() {
+            Ok(requests) => out.push(Effect::Forwarded { from, requests }),
+            Err(malformed) => self.common.learners.drop(from, &malformed.to_string(), out),
+        }
+    }
+}

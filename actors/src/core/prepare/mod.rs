@@ -24,6 +24,7 @@ mod multi;
 mod ops;
 mod overlay;
 mod sessions;
+
 #[cfg(test)]
 mod tests;
 
@@ -53,6 +54,12 @@ impl Preparer {
     /// owner yet: the first server that speaks for it becomes it.
     pub fn new(epoch: Epoch) -> Preparer {
         Preparer { last: epoch.mark(), overlay: Overlay::default(), sessions: Sessions::default() }
+    }
+
+    /// One that goes on behind this zxid.
+    #[cfg(test)]
+    pub fn new_at(last: Zxid) -> Preparer {
+        Preparer { last, ..Preparer::new(last.epoch()) }
     }
 
     /// The zxid handed out last.

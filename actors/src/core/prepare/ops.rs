@@ -83,9 +83,7 @@ impl Mode {
             // A time to live without the flags for it. Apache takes a negative one and then dies of it.
             CreateKind::Ttl(_) => Err(ZkError::BadArguments),
             // Opcode 19 makes a container whatever the flags say; a sequential name is still given.
-            CreateKind::Container => {
-                Ok(Mode { kind, ephemeral: false, sequential: matches!(flags, 2 | 3) })
-            }
+            CreateKind::Container => Ok(Mode { kind, ephemeral: false, sequential: matches!(flags, 2 | 3) }),
             // The container flag means nothing to the opcodes 1 and 15: a plain persistent node.
             CreateKind::Create | CreateKind::Create2 => {
                 Ok(Mode { kind, ephemeral: matches!(flags, 1 | 3), sequential: matches!(flags, 2 | 3) })

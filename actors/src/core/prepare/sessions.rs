@@ -42,8 +42,7 @@ impl Sessions {
         if !self.is_open(tree, session) {
             return Err(ZkError::SessionExpired);
         }
-        let attachment =
-            self.attached.entry(session).or_insert(Attachment { owner: at, timeout_ms: None });
+        let attachment = self.attached.entry(session).or_insert(Attachment { owner: at, timeout_ms: None });
         if attachment.owner == at { Ok(()) } else { Err(ZkError::SessionMoved) }
     }
 

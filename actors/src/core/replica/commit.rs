@@ -4,9 +4,7 @@ use super::pipeline::{Sent, Slot, reply};
 use super::{Effect, Replica, Role};
 use crate::core::tree::Applied;
 use crate::core::watches::Outcome;
-use crate::types::{
-    CreateKind, MultiResult, ReplyBody, SessionId, Txn, TxnBody, TxnHeader, ZkError,
-};
+use crate::types::{CreateKind, MultiResult, ReplyBody, SessionId, Txn, TxnBody, TxnHeader, ZkError};
 
 impl Replica {
     /// Applies the next committed transaction.

@@ -5,9 +5,7 @@
 //! are told alike: a response of zeros, then the end.
 
 use crate::core::watches::Outcome;
-use crate::types::{
-    ConnId, ConnectRequest, ConnectResponse, Forwarded, Op, SessionId, Sid, WallMillis,
-};
+use crate::types::{ConnId, ConnectRequest, ConnectResponse, Forwarded, Op, SessionId, Sid, WallMillis};
 
 use super::pipeline::Client;
 use super::{Effect, Replica, Role, password};

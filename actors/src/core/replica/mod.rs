@@ -55,6 +55,7 @@ pub use password::password;
 
 /// What the replica hears.
 #[derive(Debug)]
+#[allow(missing_docs)] // the fields are what the variant says, by their types
 pub enum Input {
     /// A client's handshake. Its connection is already known to the watch manager. It sends nothing
     /// else until it is told Connected.
@@ -83,6 +84,7 @@ pub enum Input {
 
 /// What the replica wants done, in this order.
 #[derive(Debug, PartialEq)]
+#[allow(missing_docs)] // as above
 pub enum Effect {
     /// For the watch manager.
     Outcome(Outcome),

@@ -3,9 +3,9 @@
 //! Reads do not validate paths: what is no path is just not there, and the empty path is the root.
 
 use super::pipeline::Watch;
-use crate::core::{acl, paths};
 use crate::core::tree::{NodeRef, Tree};
 use crate::core::watches::WatchTable;
+use crate::core::{acl, paths};
 use crate::types::{EventKind, Id, Op, ReplyBody, Str, WatchEvent, ZkError, Zxid, perms};
 
 type Looked = Result<ReplyBody, ZkError>;
@@ -14,9 +14,7 @@ type Looked = Result<ReplyBody, ZkError>;
 pub(super) fn look(tree: &Tree, op: Op, auth: &[Id]) -> (Looked, Option<Watch>) {
     match op {
         Op::Exists { path, watch } => exists(tree, path, watch, auth),
-        Op::GetData { path, watch } => {
-            watched(get_data(tree, &path, auth), watch, WatchTable::Data, path)
-        }
+        Op::GetData { path, watch } => watched(get_data(tree, &path, auth), watch, WatchTable::Data, path),
         Op::GetAcl { path } => (get_acl(tree, &path, auth), None),
         Op::GetChildren { path, watch, stat } => {
             watched(get_children(tree, &path, stat, auth), watch, WatchTable::Child, path)

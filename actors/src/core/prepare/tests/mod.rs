@@ -76,7 +76,11 @@ impl Bench {
         while !self.waiting.is_empty() {
             self.apply_one();
         }
-        assert!(self.preparer.overlay.is_empty(), "what is applied is forgotten: {:?}", self.preparer.overlay);
+        assert!(
+            self.preparer.overlay.is_empty(),
+            "what is applied is forgotten: {:?}",
+            self.preparer.overlay
+        );
         assert!(self.preparer.sessions.is_settled());
     }
 

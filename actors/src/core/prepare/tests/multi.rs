@@ -33,13 +33,8 @@ fn one_that_fails_undoes_all() {
         Op::Multi(vec![create("/b"), set_data("/a", 0), delete("/b", 5), create("/c"), create("/d")]),
     );
     let after = ZkError::RuntimeInconsistency;
-    let expected = [
-        TxnBody::Error(0),
-        TxnBody::Error(0),
-        error(ZkError::BadVersion),
-        error(after),
-        error(after),
-    ];
+    let expected =
+        [TxnBody::Error(0), TxnBody::Error(0), error(ZkError::BadVersion), error(after), error(after)];
     assert_eq!(body, TxnBody::Multi(expected.to_vec()));
     // Nothing of it is pending.
     assert_eq!(bench.propose(S, set_data("/b", -1)), error(ZkError::NoNode));

@@ -88,14 +88,17 @@ fn closing_lists_ephemerals_as_they_will_be() {
     // The parent knows already who will be gone.
     assert_eq!(bench.propose(T, delete("/p", -1)), TxnBody::Error(ZkError::NotEmpty.code()));
     bench.propose(T, delete("/p/other", -1));
-    assert_eq!(bench.propose(T, create("/p/old")), TxnBody::Create {
-        kind: CreateKind::Create,
-        path: "/p/old".into(),
-        data: Some(Bytes::from_static(b"hi")),
-        acl: open(),
-        ephemeral: false,
-        parent_cversion: 6,
-    });
+    assert_eq!(
+        bench.propose(T, create("/p/old")),
+        TxnBody::Create {
+            kind: CreateKind::Create,
+            path: "/p/old".into(),
+            data: Some(Bytes::from_static(b"hi")),
+            acl: open(),
+            ephemeral: false,
+            parent_cversion: 6,
+        }
+    );
     bench.settle();
     assert_eq!(bench.tree.get("/p").unwrap().child_count(), 1);
     assert_eq!(bench.tree.ephemeral_count(), 0);

@@ -43,14 +43,17 @@ fn a_multi_tells_of_each_member() {
         Op::Check { path: "/a".into(), version: 1 },
         delete("/b"),
     ];
-    assert_eq!(server.answer(c, 1, Op::Multi(members)), [
-        "changed Created /a",
-        "changed Created /b",
-        "changed Created /c",
-        "changed DataChanged /a",
-        "changed Deleted /b",
-        "c1 #1 z2 multi [path /a, path /b, path /c v0, stat v1, checked, deleted]"
-    ]);
+    assert_eq!(
+        server.answer(c, 1, Op::Multi(members)),
+        [
+            "changed Created /a",
+            "changed Created /b",
+            "changed Created /c",
+            "changed DataChanged /a",
+            "changed Deleted /b",
+            "c1 #1 z2 multi [path /a, path /b, path /c v0, stat v1, checked, deleted]"
+        ]
+    );
     let members = vec![delete("/a"), delete("/b"), delete("/c")];
     assert_eq!(server.answer(c, 2, Op::Multi(members)), ["c1 #2 z3 multi [0, -101, -2]"]);
     assert_eq!(server.answer(c, 3, Op::Multi(vec![])), ["c1 #3 z4 multi []"]);

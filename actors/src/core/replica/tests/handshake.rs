@@ -127,10 +127,10 @@ fn the_last_id_of_a_server_is_followed_by_its_first_free_one() {
     server.replica.next_session = last;
     server.client();
     server.client();
-    assert_eq!(server.replica.tree().sessions().keys().copied().collect::<Vec<_>>(), [
-        SessionId(0x0100_0000_0000_0000),
-        last
-    ]);
+    assert_eq!(
+        server.replica.tree().sessions().keys().copied().collect::<Vec<_>>(),
+        [SessionId(0x0100_0000_0000_0000), last]
+    );
 }
 
 #[test]

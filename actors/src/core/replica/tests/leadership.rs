@@ -36,7 +36,9 @@ fn a_new_leader_starts_from_the_tree_alone() {
     server.told();
     server.log.clear();
     let mut effects = Vec::new();
-    server.replica.step(Input::Requests { now: NOW, requests: vec![request(c, 1, create("/a", 0))] }, &mut effects);
+    server
+        .replica
+        .step(Input::Requests { now: NOW, requests: vec![request(c, 1, create("/a", 0))] }, &mut effects);
     let [Effect::Propose(entries), Effect::Touched { .. }] = &effects[..] else { panic!("{effects:?}") };
     assert_eq!(entries[0].zxid(), Zxid::new(Epoch(2), 1));
     assert!(matches!(entries[0].txn.body, crate::types::TxnBody::Create { .. }), "the old /a is forgotten");
@@ -71,11 +73,7 @@ fn everybody_heard_from_is_touched_once_a_step() {
     let (c, s) = pair.leader.client();
     let (d, t) = pair.leader.client();
     let batch = pair.leader.touched.0;
-    pair.leader.ask_all(vec![
-        request(d, 1, Op::Ping),
-        request(c, 1, Op::Ping),
-        request(d, 2, get_data("/")),
-    ]);
+    pair.leader.ask_all(vec![request(d, 1, Op::Ping), request(c, 1, Op::Ping), request(d, 2, get_data("/"))]);
     assert_eq!(pair.leader.touched, (batch + 1, vec![(t, 10_000), (s, 10_000)]));
     // An auth packet is between the connection and itself.
     let ids: Auth = Arc::from([Id::new("digest", "u:h")]);

@@ -282,8 +282,10 @@ fn spell(outcome: Outcome) -> Option<String> {
             format!("c{} {}{watch}", conn.0, spell_reply(reply))
         }
         Outcome::Rewatch { conn, events, watches } => {
-            let events: Vec<String> =
-                events.iter().map(|event| format!("{:?} {} {}", event.kind, event.path, event.zxid.0)).collect();
+            let events: Vec<String> = events
+                .iter()
+                .map(|event| format!("{:?} {} {}", event.kind, event.path, event.zxid.0))
+                .collect();
             let watches: Vec<String> =
                 watches.iter().map(|(table, path): &(WatchTable, _)| format!("{table:?} {path}")).collect();
             format!("c{} rewatch {} | {}", conn.0, events.join(", "), watches.join(", "))

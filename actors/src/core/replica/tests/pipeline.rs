@@ -22,12 +22,10 @@ fn reads_wait_for_the_own_writes_before_them() {
     assert_eq!(server.replica.outstanding(), 5);
     assert_eq!(server.proposed.len(), 2, "a write is proposed though another one is pending");
     server.commit_one();
-    assert_eq!(server.told(), [
-        "changed Created /a",
-        "c1 #2 z3 path /a",
-        "c1 #3 z3 data hi v0",
-        "c1 #-2 z3 ok"
-    ]);
+    assert_eq!(
+        server.told(),
+        ["changed Created /a", "c1 #2 z3 path /a", "c1 #3 z3 data hi v0", "c1 #-2 z3 ok"]
+    );
     server.ask(d, 2, get_data("/a"));
     assert_eq!(server.told(), ["c2 #2 z3 data hi v0"]);
     server.commit_one();
@@ -94,13 +92,16 @@ fn a_write_about_to_be_applied_does_not_overtake_a_sync() {
         request(c, 5, sync("/")),
     ]);
     server.commit();
-    assert_eq!(server.told(), [
-        "c1 #1 z1 synced Some(\"/\")",
-        "c1 #2 z1 NoNode",
-        "c1 #3 z1 synced Some(\"/\")",
-        "changed Created /a",
-        "c1 #4 z2 path /a",
-    ]);
+    assert_eq!(
+        server.told(),
+        [
+            "c1 #1 z1 synced Some(\"/\")",
+            "c1 #2 z1 NoNode",
+            "c1 #3 z1 synced Some(\"/\")",
+            "changed Created /a",
+            "c1 #4 z2 path /a",
+        ]
+    );
     // The words for the first two come late and are not taken for the third.
     server.step(Input::SyncDone);
     server.step(Input::SyncDone);
@@ -136,14 +137,17 @@ fn auth_is_answered_in_its_turn() {
     ]);
     assert_eq!(server.told(), [""; 0]);
     server.commit();
-    assert_eq!(server.told(), [
-        "changed Created /a",
-        "c1 #1 z2 path /a",
-        "c1 is u:h",
-        "c1 #-4 z=0 ok",
-        "c1 #-4 z=0 AuthFailed",
-        "c1 close"
-    ]);
+    assert_eq!(
+        server.told(),
+        [
+            "changed Created /a",
+            "c1 #1 z2 path /a",
+            "c1 is u:h",
+            "c1 #-4 z=0 ok",
+            "c1 #-4 z=0 AuthFailed",
+            "c1 close"
+        ]
+    );
 }
 
 #[test]
@@ -160,10 +164,7 @@ fn what_nobody_serves_is_told_so() {
         let (c, _) = server.client();
         let last = server.replica.tree().zxid();
         server.ask_all(vec![request(c, 1, op), request(c, 2, Op::Ping)]);
-        assert_eq!(server.told(), [
-            format!("c{} #1 z=-1 Unimplemented", c.0),
-            format!("c{} close", c.0)
-        ]);
+        assert_eq!(server.told(), [format!("c{} #1 z=-1 Unimplemented", c.0), format!("c{} close", c.0)]);
         assert!(server.proposed.is_empty() && server.replica.tree().zxid() == last);
     }
 }

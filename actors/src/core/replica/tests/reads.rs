@@ -8,11 +8,9 @@ fn served() -> (Server, ConnId) {
     let (c, _) = server.client();
     server.answer(c, 1, create("/a", 0));
     server.answer(c, 2, create("/a/b", 0));
-    let acl = vec![
-        Acl::world(perms::ADMIN),
-        Acl { perms: perms::READ, id: Id::new("digest", "bob:secret") },
-    ];
-    let shut = Op::Create { kind: CreateKind::Create, path: "/shut".into(), data: None, acl: Some(acl), flags: 0 };
+    let acl = vec![Acl::world(perms::ADMIN), Acl { perms: perms::READ, id: Id::new("digest", "bob:secret") }];
+    let shut =
+        Op::Create { kind: CreateKind::Create, path: "/shut".into(), data: None, acl: Some(acl), flags: 0 };
     server.answer(c, 3, shut);
     (server, c)
 }
@@ -83,13 +81,16 @@ fn set_watches_tells_what_happened_and_sets_the_rest() {
         let paths = || vec!["/quiet".into(), "/a".into(), "/none".into(), "/shut".into()];
         Op::SetWatches { relative_zxid, data: paths(), exist: paths(), child: paths() }
     };
-    assert_eq!(server.answer(c, -8, all(quiet)), [
-        "c1 rewatch NodeDataChanged /a -1, NodeDeleted /none -1, \
+    assert_eq!(
+        server.answer(c, -8, all(quiet)),
+        [
+            "c1 rewatch NodeDataChanged /a -1, NodeDeleted /none -1, \
          NodeCreated /quiet -1, NodeCreated /a -1, NodeCreated /shut -1, \
          NodeChildrenChanged /a -1, NodeDeleted /none -1 \
          | Data /quiet, Data /shut, Data /none, Child /quiet, Child /shut",
-        "c1 #-8 z7 ok"
-    ]);
+            "c1 #-8 z7 ok"
+        ]
+    );
     let told = server.answer(c, -8, all(seen)).join("");
     assert!(told.contains("NodeDataChanged /quiet") && told.contains("NodeChildrenChanged /quiet"), "{told}");
 }

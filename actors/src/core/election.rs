@@ -326,11 +326,9 @@ impl Election {
         let said = Said { vote: looking.proposal, round: self.round, state: ServerState::Looking };
         let agreed = looking.proposal.leader.is_some()
             && self.ensemble.contains_quorum(&self.agreeing(looking, &looking.votes, said, true));
-        let mut waited_for = self
-            .ensemble
-            .voters()
-            .filter(|sid| *sid != self.ensemble.me && self.links.contains(sid));
-        let all_spoke = waited_for.all(|sid| looking.votes.contains_key(&sid));
+        let others = self.ensemble.voters().filter(|sid| *sid != self.ensemble.me);
+        let all_spoke =
+            others.filter(|sid| self.links.contains(sid)).all(|sid| looking.votes.contains_key(&sid));
         let State::Looking(looking) = &mut self.state else { return };
         if !agreed {
             looking.decide_at = None;

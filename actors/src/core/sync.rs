@@ -116,7 +116,11 @@ mod tests {
         assert_eq!(plan(&young, Zxid::ZERO), Plan { method: Method::Diff, after: Zxid::ZERO });
         let loaded = history((3, 4), (3, 4), &[]);
         assert_eq!(plan(&loaded, z((3, 4))).method, Method::Diff);
-        assert_eq!(plan(&loaded, z((3, 6))).method, Method::Trunc { to: z((3, 4)) }, "the base is held by both");
+        assert_eq!(
+            plan(&loaded, z((3, 6))).method,
+            Method::Trunc { to: z((3, 4)) },
+            "the base is held by both"
+        );
         let marked = history((3, 0), (3, 0), &[]);
         assert_eq!(plan(&marked, z((3, 6))).method, Method::Snap, "nobody can cut to a mark");
     }

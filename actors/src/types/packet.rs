@@ -32,7 +32,8 @@ pub enum Packet {
     /// ld→L: the epoch of this leadership.
     LeaderInfo { epoch: Epoch },
     /// L→ld: the promise is durable. `current` is `None` when this epoch was promised before already:
-    /// then it does not count towards the quorum.
+    /// then it does not count towards the quorum. Sent a second time, with `(0, None)`, by a learner that
+    /// cannot cut its log as TRUNC says: it drops everything up to the SNAP that answers this.
     AckEpoch { last: Zxid, current: Option<Epoch> },
     /// ld→L, opens Synchronization: you lack a tail; it follows.
     Diff { last: Zxid },
@@ -48,9 +49,10 @@ pub enum Packet {
     UpToDate { committed: Zxid },
     /// ld→follower (and to observers in Synchronization): log this.
     Proposal(Arc<Entry>),
-    /// L→ld: everything up to here is durable here; `(e, 0)` acknowledges NEWLEADER.
+    /// L→ld: everything up to here is durable here; `(e, 0)` acknowledges NEWLEADER and comes first. One
+    /// stands for all proposals before it, since a log is a prefix of the leader's (Apache sends one each).
     Ack { zxid: Zxid },
-    /// ld→follower: a quorum has it.
+    /// ld→follower: a quorum has everything up to here. One stands for all before it, too.
     Commit { zxid: Zxid },
     /// ld→observer: PROPOSAL and COMMIT in one.
     Inform(Arc<Entry>),
@@ -66,6 +68,34 @@ pub enum Packet {
     Sync,
     /// Either way: this stay is over (Apache closes the socket). The reason is for the log.
     Goodbye { reason: String },
+}
+
+impl Packet {
+    /// Its name in ZooKeeper's protocol, for messages about it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Packet::Notification(_) => "NOTIFICATION",
+            Packet::FollowerInfo { .. } => "FOLLOWERINFO",
+            Packet::ObserverInfo { .. } => "OBSERVERINFO",
+            Packet::LeaderInfo { .. } => "LEADERINFO",
+            Packet::AckEpoch { .. } => "ACKEPOCH",
+            Packet::Diff { .. } => "DIFF",
+            Packet::Trunc { .. } => "TRUNC",
+            Packet::Snap { .. } => "SNAP",
+            Packet::SnapChunk(_) => "a piece of SNAP",
+            Packet::NewLeader { .. } => "NEWLEADER",
+            Packet::UpToDate { .. } => "UPTODATE",
+            Packet::Proposal(_) => "PROPOSAL",
+            Packet::Ack { .. } => "ACK",
+            Packet::Commit { .. } => "COMMIT",
+            Packet::Inform(_) => "INFORM",
+            Packet::Request(_) => "REQUEST",
+            Packet::Ping { .. } => "PING",
+            Packet::Revalidate { .. } | Packet::Revalidated { .. } => "REVALIDATE",
+            Packet::Sync => "SYNC",
+            Packet::Goodbye { .. } => "GOODBYE",
+        }
+    }
 }
 
 /// A forwarded write in bytes: the client's own request record, encoded as the client protocol does.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::common::{Common, Heard};
 use super::learners::{Kind, Stage};
-use super::{Effect, Input, Leaving, State};
+use super::{Effect, Input, State};
 use crate::types::{Entry, Forwarded, ForwardedBytes, Packet, Phase, Sid, Tenure, Zxid};
 
 /// From this counter on the leader gives up its epoch, so that the next one begins at 1 again. What is left
@@ -39,7 +39,10 @@ impl Broadcast {
     /// The leadership is established: everything in the log is committed by the quorum that took it over.
     pub(super) fn begin(mut common: Common, out: &mut Vec<Effect>) -> State {
         let epoch = common.epoch();
-        assert_eq!(common.epochs.current, epoch, "the current epoch is durable before a leader is established");
+        assert_eq!(
+            common.epochs.current, epoch,
+            "the current epoch is durable before a leader is established"
+        );
         assert!(common.history.last() < epoch.mark(), "nothing was proposed in this epoch before");
         common.apply(common.history.last(), out);
         let reason = "a quorum has taken over the history".to_owned();
@@ -63,7 +66,7 @@ impl Broadcast {
                     Heard::Nothing => {}
                     Heard::Arrived => {
                         if let Err(reason) = self.common.announce(out) {
-                            return Leaving::begin(self.common, reason, out);
+                            return State::over(self.common, reason, out);
                         }
                     }
                     Heard::Packet(packet) => self.on_packet(from, tenure, packet, out),
@@ -86,11 +89,11 @@ impl Broadcast {
                 }
             }
             Input::Tick { now } => {
-                if let Err(reason) = self.common.on_tick(now, 0, out) {
-                    return Leaving::begin(self.common, reason, out);
+                if let Err(reason) = self.common.on_tick(now, self.common.timing.tick_ms, out) {
+                    return State::over(self.common, reason, out);
                 }
                 if self.common.history.last().counter() >= ROLLOVER {
-                    return Leaving::begin(self.common, "the zxid counter is used up: a new epoch is due", out);
+                    return State::over(self.common, "the zxid counter is used up: a new epoch is due", out);
                 }
                 self.common.ping(out);
             }
@@ -147,15 +150,12 @@ impl Broadcast {
 
     /// A learner that has acknowledged NEWLEADER may serve.
     fn welcome(&mut self, sid: Sid, out: &mut Vec<Effect>) {
-        let (now, last) = (self.common.now, self.common.history.last());
+        let (now, last, mark) = (self.common.now, self.common.history.last(), self.common.epoch().mark());
         let committed = self.common.history.applied();
         let learner = self.common.learners.get_mut(sid).expect("only a learner that is there is welcomed");
         learner.enter(now, Stage::InStep);
-        learner.acked = learner.acked.max(self.common.chosen_mark());
-        if last > self.common.chosen_mark() {
-            let learner = self.common.learners.get_mut(sid).expect("still there");
-            learner.watch(now, last);
-        }
+        learner.acknowledge(now, mark, mark);
+        learner.watch(now, last);
         self.common.learners.send(sid, Packet::UpToDate { committed }, out);
     }
 
@@ -178,13 +178,16 @@ impl Broadcast {
     /// Commits what a quorum has logged. One COMMIT stands for all before it.
     fn commit(&mut self, out: &mut Vec<Effect>) {
         let Some(zxid) = self.newly_committed() else { return };
-        let fresh: Vec<_> = self.common.history.after(self.common.history.applied()).cloned().collect();
+        let applied = self.common.history.applied();
+        let fresh: Vec<_> =
+            self.common.history.after(applied).take_while(|entry| entry.zxid() <= zxid).cloned().collect();
         self.common.learners.broadcast(Kind::Follower, Packet::Commit { zxid }, out);
-        for entry in fresh.into_iter().take_while(|entry| entry.zxid() <= zxid) {
+        for entry in fresh {
             self.common.learners.broadcast(Kind::Observer, Packet::Inform(entry), out);
         }
         self.common.apply(zxid, out);
-        while let Some((_, syncer)) = self.syncs.pop_front_if(|(waits_for, _)| *waits_for <= zxid) {
+        while self.syncs.front().is_some_and(|(waits_for, _)| *waits_for <= zxid) {
+            let (_, syncer) = self.syncs.pop_front().expect("just seen");
             self.sync_done(syncer, out);
         }
     }
@@ -198,7 +201,7 @@ impl Broadcast {
         let mut logged: Vec<(Zxid, Sid)> = voters
             .map(|(sid, learner)| (learner.acked, sid))
             .chain([(self.common.synced, self.common.ensemble.me)])
-            .filter(|(zxid, _)| *zxid > committed.max(self.common.chosen_mark()))
+            .filter(|(zxid, _)| *zxid > committed.max(self.common.epoch().mark()))
             .collect();
         logged.sort_unstable_by(|a, b| b.cmp(a));
         let mut holders = BTreeSet::new();

@@ -31,6 +31,8 @@ pub(super) struct Common {
     pub(super) since: Millis,
     /// When a quorum was connected last.
     quorum_at: Millis,
+    /// When the last PING went out.
+    pinged: Millis,
 }
 
 /// What came of a packet.
@@ -58,6 +60,7 @@ impl Common {
             chosen: None,
             since: now,
             quorum_at: now,
+            pinged: now,
         }
     }
 
@@ -99,11 +102,6 @@ impl Common {
 
     pub(super) fn on_synced(&mut self, zxid: Zxid) {
         self.synced = self.synced.max(zxid.min(self.history.last()));
-    }
-
-    /// Has the disk answered everything?
-    pub(super) fn is_durable(&self) -> bool {
-        self.saving.is_none() && self.synced == self.history.last()
     }
 
     /// Takes a packet as far as it is the same in all phases.
@@ -155,9 +153,13 @@ impl Common {
         out: &mut Vec<Effect>,
     ) -> Heard {
         let refusal = if from == self.ensemble.me || !self.ensemble.members.contains_key(&from) {
-            Some(format!("server {from} is not in this ensemble's configuration; add it there on all servers"))
+            Some(format!(
+                "server {from} is not in this ensemble's configuration; add it there on all servers"
+            ))
         } else if accepted > MAX_ACCEPTED {
-            Some(format!("server {from} has promised epoch {accepted}, but {MAX_ACCEPTED} is the last usable"))
+            Some(format!(
+                "server {from} has promised epoch {accepted}, but {MAX_ACCEPTED} is the last usable"
+            ))
         } else {
             None
         };
@@ -188,7 +190,11 @@ impl Common {
                 // it that server would stay outside for as long as this leader lives.
                 return Err(format!("follower {sid} has promised epoch {accepted}, newer than {epoch}"));
             } else {
-                self.learners.drop(sid, &format!("it has promised epoch {accepted}, newer than {epoch}"), out);
+                self.learners.drop(
+                    sid,
+                    &format!("it has promised epoch {accepted}, newer than {epoch}"),
+                    out,
+                );
             }
         }
         Ok(())
@@ -218,7 +224,9 @@ impl Common {
                 );
                 self.learners.drop(from, &reason, out);
             }
-            Stage::Promising => self.synchronize(from, sync::plan(&self.history, last).method, last, established, out),
+            Stage::Promising => {
+                self.synchronize(from, sync::plan(&self.history, last).method, last, established, out)
+            }
             Stage::Synchronizing { cut: true } if last == Zxid::ZERO && current.is_none() => {
                 self.synchronize(from, Method::Snap, last, established, out);
             }
@@ -308,7 +316,11 @@ impl Common {
     }
 
     /// As [`Common::on_tick`], in the phases that init_limit bounds.
-    pub(super) fn on_tick_before_broadcast(&mut self, now: Millis, out: &mut Vec<Effect>) -> Result<(), String> {
+    pub(super) fn on_tick_before_broadcast(
+        &mut self,
+        now: Millis,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), String> {
         self.on_tick(now, self.timing.sync_limit_ms, out)?;
         if now.saturating_sub(self.since) > self.timing.init_limit_ms {
             return Err(format!("no quorum came along within init_limit ({} ms)", self.timing.init_limit_ms));
@@ -316,9 +328,11 @@ impl Common {
         Ok(())
     }
 
-    /// PING for everybody in the broadcast.
+    /// PING for everybody in the broadcast, twice a tick.
     pub(super) fn ping(&mut self, out: &mut Vec<Effect>) {
-        let last = self.history.last();
-        self.learners.ping(last, out);
+        if self.now.saturating_sub(self.pinged) >= self.timing.tick_ms / 2 {
+            self.pinged = self.now;
+            self.learners.ping(self.history.last(), out);
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::common::{Common, Heard};
 use super::learners::Stage;
 use super::synchronization::Synchronization;
-use super::{Effect, Input, Leaving, State};
+use super::{Effect, Input, State};
 use crate::types::{Epoch, Packet, Phase, Sid, Zxid};
 
 pub(super) struct Discovery {
@@ -48,7 +48,7 @@ impl Discovery {
             }
             Input::Tick { now } => match self.common.on_tick_before_broadcast(now, out) {
                 Ok(()) => self.into(),
-                Err(reason) => Leaving::begin(self.common, reason, out),
+                Err(reason) => State::over(self.common, reason, out),
             },
             // Nothing was appended, proposed or asked for yet: these are late, from an older role.
             Input::Synced { .. }
@@ -72,7 +72,7 @@ impl Discovery {
         }
         match self.common.announce(out) {
             Ok(()) => self.into(),
-            Err(reason) => Leaving::begin(self.common, reason, out),
+            Err(reason) => State::over(self.common, reason, out),
         }
     }
 
@@ -95,7 +95,7 @@ impl Discovery {
         self.promised.insert(self.common.ensemble.me);
         match self.common.announce(out) {
             Ok(()) => self.conclude(out),
-            Err(reason) => Leaving::begin(self.common, reason, out),
+            Err(reason) => State::over(self.common, reason, out),
         }
     }
 
@@ -126,7 +126,7 @@ impl Discovery {
             // The election has missed its history; the next one will not.
             Some(current) if ahead && votes => {
                 let reason = format!("follower {from} has a longer history: epoch {current}, last {last}");
-                return Leaving::begin(self.common, reason, out);
+                return State::over(self.common, reason, out);
             }
             Some(_) if ahead => self.common.learners.drop(from, "its history is ahead of the leader's", out),
             Some(_) if votes => {
@@ -153,7 +153,7 @@ impl Discovery {
         {
             // Only another epoch can be promised by these.
             let reason = format!("epoch {} was promised before by {:?}", self.common.epoch(), self.declined);
-            return Leaving::begin(self.common, reason, out);
+            return State::over(self.common, reason, out);
         }
         self.into()
     }

@@ -3,8 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
-
 use super::Effect;
 use crate::core::quorum::Ensemble;
 use crate::types::{Epoch, Millis, Packet, Sid, Tenure, Zxid};
@@ -184,8 +182,11 @@ impl Learners {
             }
             match &mut learner.held {
                 None => to.push((*sid, learner.tenure)),
-                Some(held) if held.push(&packet) => {}
-                Some(_) => swamped.push(*sid),
+                Some(held) => {
+                    if !held.push(&packet) {
+                        swamped.push(*sid);
+                    }
+                }
             }
         }
         if !to.is_empty() {
@@ -208,7 +209,7 @@ impl Learners {
         }
     }
 
-    /// Its snapshot is on its way, all of it: the end mark, and what has waited, follow.
+    /// Its snapshot is on its way, all of it: what has waited follows.
     pub(super) fn release(&mut self, now: Millis, sid: Sid, tenure: Tenure, out: &mut Vec<Effect>) {
         let Some(learner) = self.all.get_mut(&sid).filter(|learner| learner.tenure == tenure) else {
             return; // it went while the snapshot was sent
@@ -217,7 +218,7 @@ impl Learners {
         // Only now does its time for the ACK begin.
         (learner.since, learner.heard) = (now, now);
         let to = vec![(sid, tenure)];
-        for packet in std::iter::once(Packet::SnapChunk(Bytes::new())).chain(held.packets) {
+        for packet in held.packets {
             out.push(Effect::Send { to: to.clone(), packet });
         }
     }
@@ -310,7 +311,10 @@ impl Learner {
             Stage::Acked | Stage::InStep => {
                 let (zxid, sent) = self.watched?;
                 (since(sent) > timing.sync_limit_ms).then(|| {
-                    format!("proposal {zxid} not acknowledged within sync_limit ({} ms)", timing.sync_limit_ms)
+                    format!(
+                        "proposal {zxid} not acknowledged within sync_limit ({} ms)",
+                        timing.sync_limit_ms
+                    )
                 })
             }
         }

@@ -1,10 +1,10 @@
 //! The leader's core: Discovery, Synchronization, Broadcast.
 //!
 //! ```text
-//!  Elected ──▶ Discovery ───────────────▶ Synchronization ────────────▶ Broadcast ──────▶ Leaving ──▶ StandDown
-//!              a quorum is there:         DIFF|TRUNC|SNAP, NEWLEADER    UPTODATE          Goodbye to all,
-//!              save the promise, *then*   to each that has promised;    propose, commit,  wait for the
-//!              LEADERINFO; a quorum has   a quorum has acknowledged     sync, ping        own disk
+//!  Elected ──▶ Discovery ───────────────▶ Synchronization ────────────▶ Broadcast ─────────▶ StandDown
+//!              a quorum is there:         DIFF|TRUNC|SNAP, NEWLEADER    UPTODATE,            from any phase:
+//!              save the promise, *then*   to each that has promised;    propose, commit,     Goodbye to all
+//!              LEADERINFO; a quorum has   a quorum has acknowledged     sync, ping
 //!              promised                   NEWLEADER
 //! ```
 //!
@@ -19,8 +19,8 @@
 //! - The first proposal of an epoch is `(epoch, 1)` and none is left out; commits go out in that order.
 //! - A learner that breaks the protocol, or is silent, is told Goodbye and forgotten; the leadership goes on
 //!   as long as the rest is a quorum.
-//! - StandDown is the last effect, and comes when everything that was given to the disk is answered for, so
-//!   that the history handed back is all durable, as the next role's start demands.
+//! - StandDown is the last effect. The history handed back holds what the disk will hold when it has done all
+//!   it was told to; whoever supervises the roles waits for that before the next one begins.
 //!
 //! Deliberately absent: reconfiguration, throttling of concurrent synchronizations, and a lease that would
 //! make `sync` linearizable while a deposed leader has not noticed it (Apache has none either).
@@ -99,8 +99,7 @@ pub enum Effect {
     /// Append to the own log; answered by Synced.
     Append(Vec<Arc<Entry>>),
     /// Stream the replica's tree, as it is after all Commit effects before this one, to a learner, as
-    /// SnapChunks that are not empty; answered by SnapshotSent. The tree is at `zxid`. The empty chunk that
-    /// ends the snapshot is sent from here after that answer.
+    /// SnapChunks with an empty one at the end; answered by SnapshotSent. The tree is at `zxid`.
     SendSnapshot { to: Sid, tenure: Tenure, zxid: Zxid },
     /// Apply these. A quorum has them; but before Serve a leader may have to take its whole log into a tree
     /// that nobody is served from, so a tree must not be saved as a snapshot until Serve.
@@ -119,8 +118,7 @@ pub enum Effect {
     Phase { phase: Phase, epoch: Epoch, reason: String },
     /// Something to tell the operator about a learner: came, refused, synchronized by what, dropped, why.
     Note(String),
-    /// The leadership is over, and the disk has answered everything; the actor hands its history back and
-    /// dies. A `Phase` of Election has said so before, when the end began.
+    /// The leadership is over; the actor hands its history back and dies.
     StandDown { reason: String },
 }
 
@@ -150,14 +148,8 @@ enum State {
     Discovery(Discovery),
     Synchronization(Synchronization),
     Broadcast(Broadcast),
-    Leaving(Leaving),
-}
-
-/// The leadership is over but for what the disk still owes.
-struct Leaving {
-    common: Common,
-    reason: String,
-    over: bool,
+    /// StandDown has been said.
+    Over(Common),
 }
 
 impl Leader {
@@ -175,7 +167,8 @@ impl Leader {
             State::Discovery(phase) => phase.step(input, out),
             State::Synchronization(phase) => phase.step(input, out),
             State::Broadcast(phase) => phase.step(input, out),
-            State::Leaving(phase) => phase.step(input, out),
+            // Everything comes too late now.
+            State::Over(common) => State::Over(common),
         });
     }
 
@@ -185,17 +178,17 @@ impl Leader {
             State::Discovery(_) => Phase::Discovery,
             State::Synchronization(_) => Phase::Synchronization,
             State::Broadcast(_) => Phase::Broadcast,
-            State::Leaving(_) => Phase::Election,
+            State::Over(_) => Phase::Election,
         }
     }
 
-    /// The log's newest part, for the next role. Complete and durable after StandDown.
+    /// The log's newest part, for the next role.
     pub fn into_history(self) -> History {
         match self.state.expect("steps do not nest") {
             State::Discovery(phase) => phase.common.history,
             State::Synchronization(phase) => phase.common.history,
             State::Broadcast(phase) => phase.common.history,
-            State::Leaving(phase) => phase.common.history,
+            State::Over(common) => common.history,
         }
     }
 
@@ -229,35 +222,17 @@ impl Leader {
             State::Discovery(phase) => &phase.common,
             State::Synchronization(phase) => &phase.common,
             State::Broadcast(phase) => &phase.common,
-            State::Leaving(phase) => &phase.common,
+            State::Over(common) => common,
         }
     }
 }
 
-impl Leaving {
-    /// The end begins: learners need not wait for their own time-out, clients are let go.
-    fn begin(mut common: Common, reason: impl Into<String>, out: &mut Vec<Effect>) -> State {
+impl State {
+    /// The leadership is over: learners need not wait for their own time-out.
+    fn over(mut common: Common, reason: impl Into<String>, out: &mut Vec<Effect>) -> State {
         let reason = reason.into();
         common.learners.dismiss_all(&reason, out);
-        out.push(Effect::Phase { phase: Phase::Election, epoch: common.epoch(), reason: reason.clone() });
-        Leaving { common, reason, over: false }.finish(out)
-    }
-
-    /// Only the disk's answers matter still; packets, proposals and ticks come too late.
-    fn step(mut self, input: Input, out: &mut Vec<Effect>) -> State {
-        match input {
-            Input::Synced { zxid } => self.common.on_synced(zxid),
-            Input::EpochsSaved(epochs) => self.common.on_epochs_saved(epochs),
-            _ => {}
-        }
-        self.finish(out)
-    }
-
-    fn finish(mut self, out: &mut Vec<Effect>) -> State {
-        if !self.over && self.common.is_durable() {
-            self.over = true;
-            out.push(Effect::StandDown { reason: self.reason.clone() });
-        }
-        State::Leaving(self)
+        out.push(Effect::StandDown { reason });
+        State::Over(common)
     }
 }

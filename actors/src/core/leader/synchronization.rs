@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::broadcast::Broadcast;
 use super::common::{Common, Heard};
 use super::learners::Stage;
-use super::{Effect, Input, Leaving, State};
+use super::{Effect, Input, State};
 use crate::core::sync;
 use crate::types::{Epochs, Packet, Phase, Sid};
 
@@ -45,7 +45,7 @@ impl Synchronization {
                     Heard::Nothing => self.into(),
                     Heard::Arrived => match self.common.announce(out) {
                         Ok(()) => self.into(),
-                        Err(reason) => Leaving::begin(self.common, reason, out),
+                        Err(reason) => State::over(self.common, reason, out),
                     },
                     Heard::Packet(packet) => self.on_packet(from, packet, out),
                 }
@@ -70,7 +70,7 @@ impl Synchronization {
                     self.common.ping(out);
                     self.into()
                 }
-                Err(reason) => Leaving::begin(self.common, reason, out),
+                Err(reason) => State::over(self.common, reason, out),
             },
             // Nothing was appended, proposed or asked for yet: these are late, from an older role.
             Input::Synced { .. } | Input::Propose(_) | Input::Sync | Input::Revalidated { .. } => self.into(),
@@ -79,7 +79,8 @@ impl Synchronization {
 
     fn on_packet(mut self, from: Sid, packet: Packet, out: &mut Vec<Effect>) -> State {
         let learner = self.common.learners.get(from).expect("its packet was just received");
-        let (stage, held, votes) = (learner.stage(), learner.is_held(), learner.votes(from, &self.common.ensemble));
+        let (stage, held, votes) =
+            (learner.stage(), learner.is_held(), learner.votes(from, &self.common.ensemble));
         match packet {
             // A learner that came late has promised, or asks for a snapshot instead of TRUNC.
             Packet::AckEpoch { last, current } => {
@@ -88,10 +89,16 @@ impl Synchronization {
             }
             // A learner has taken over the history.
             Packet::Ack { zxid }
-                if matches!(stage, Stage::Synchronizing { .. }) && !held && zxid == self.common.epoch().mark() =>
+                if matches!(stage, Stage::Synchronizing { .. })
+                    && !held
+                    && zxid == self.common.epoch().mark() =>
             {
                 let now = self.common.now;
-                self.common.learners.get_mut(from).expect("its packet was just received").enter(now, Stage::Acked);
+                self.common
+                    .learners
+                    .get_mut(from)
+                    .expect("its packet was just received")
+                    .enter(now, Stage::Acked);
                 if votes {
                     self.acked.insert(from);
                 }

@@ -1,4 +1,31 @@
 //! The learner's core: what a follower and an observer do alike, and where they differ.
+//!
+//! ```text
+//!  Elected ──▶ Discovery ────────────────▶ Synchronization ──────────────────▶ Broadcast ────────▶ StandDown
+//!              FOLLOWERINFO; LEADERINFO:   DIFF|TRUNC|SNAP and entries: log    log and ACK         from any
+//!              save the promise, *then*    them; NEWLEADER: all durable,       PROPOSALs, apply    phase
+//!              ACKEPOCH                    save the current epoch, *then* ACK  on COMMIT|INFORM
+//! ```
+//!
+//! What holds:
+//! - Each *then* is an answer of the disk. Nothing is promised or acknowledged before.
+//! - The history is durable before the current epoch says so (ZOOKEEPER-4643), and both are before the ACK
+//!   of NEWLEADER (ZOOKEEPER-2678, -3911, -4646, -4785). So for a while the log may hold entries of an epoch
+//!   that is not current yet; it is never newer than the accepted one.
+//! - Everything the leader sends before UPTODATE is logged, committed or not, since COMMITs of a leader that is
+//!   not established prove nothing; the tree is touched at UPTODATE only. No proposal is acknowledged before
+//!   NEWLEADER is (ZOOKEEPER-4685).
+//! - What the leader says is checked before it is believed. A learner that cannot make sense of it stands down
+//!   and comes back through an election: it neither stops the process nor damages its log.
+//! - StandDown is the last effect. The history handed back holds what the disk will hold when it has done all
+//!   it was told to, but for an installation that is under way.
+//!
+//! Deliberately absent: leaders from before ZooKeeper 3.4, observer masters, reconfiguration.
+
+mod broadcast;
+mod common;
+mod discovery;
+mod synchronization;
 
 use std::sync::Arc;
 
@@ -9,6 +36,10 @@ use crate::core::leader::Timing;
 use crate::types::{
     Entry, Epoch, Epochs, Forwarded, Membership, Millis, Packet, Phase, SessionId, Sid, Tenure, Zxid,
 };
+use broadcast::Broadcast;
+use common::Common;
+use discovery::Discovery;
+use synchronization::Synchronization;
 
 /// What a learner begins with.
 pub struct Start {
@@ -90,4 +121,85 @@ pub enum Effect {
     Phase { phase: Phase, epoch: Epoch, reason: String },
     /// The stay is over; the actor hands its history back and dies.
     StandDown { reason: String },
+}
+
+/// One stay with a leader.
+pub struct Learner {
+    /// `None` only while a step runs.
+    state: Option<State>,
+}
+
+/// The phases. Each takes an input by value and says which phase comes after it.
+enum State {
+    Discovery(Discovery),
+    Synchronization(Synchronization),
+    Broadcast(Broadcast),
+    /// StandDown has been said.
+    Over(Common),
+}
+
+impl Learner {
+    /// Begins a stay; what is to be done first is added to `out`.
+    pub fn new(start: Start, out: &mut Vec<Effect>) -> Learner {
+        assert!(start.epochs.current <= start.epochs.accepted, "epoch files contradict each other");
+        Learner { state: Some(Discovery::begin(start, out)) }
+    }
+
+    /// Takes an input; adds what is to be done.
+    pub fn step(&mut self, input: Input, out: &mut Vec<Effect>) {
+        let state = self.state.take().expect("steps do not nest");
+        self.state = Some(match state {
+            State::Discovery(phase) => phase.step(input, out),
+            State::Synchronization(phase) => phase.step(input, out),
+            State::Broadcast(phase) => phase.step(input, out),
+            // Everything comes too late now.
+            State::Over(common) => State::Over(common),
+        });
+    }
+
+    /// The phase; Election when the stay is over.
+    pub fn phase(&self) -> Phase {
+        match self.state() {
+            State::Discovery(_) => Phase::Discovery,
+            State::Synchronization(_) => Phase::Synchronization,
+            State::Broadcast(_) => Phase::Broadcast,
+            State::Over(_) => Phase::Election,
+        }
+    }
+
+    /// The log's newest part, as it is now.
+    pub fn history(&self) -> &History {
+        match self.state() {
+            State::Discovery(phase) => &phase.common.history,
+            State::Synchronization(phase) => &phase.common.history,
+            State::Broadcast(phase) => &phase.common.history,
+            State::Over(common) => &common.history,
+        }
+    }
+
+    /// The log's newest part, for the next role.
+    pub fn into_history(self) -> History {
+        match self.state.expect("steps do not nest") {
+            State::Discovery(phase) => phase.common.history,
+            State::Synchronization(phase) => phase.common.history,
+            State::Broadcast(phase) => phase.common.history,
+            State::Over(common) => common.history,
+        }
+    }
+
+    fn state(&self) -> &State {
+        self.state.as_ref().expect("steps do not nest")
+    }
+}
+
+impl State {
+    /// The stay is over; the leader need not wait for its time-out.
+    fn over(common: Common, reason: impl Into<String>, out: &mut Vec<Effect>) -> State {
+        let reason = reason.into();
+        if common.linked {
+            out.push(Effect::Send(Packet::Goodbye { reason: reason.clone() }));
+        }
+        out.push(Effect::StandDown { reason });
+        State::Over(common)
+    }
 }

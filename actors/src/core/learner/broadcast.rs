@@ -1,0 +1,133 @@
+//! Broadcast: log and acknowledge what is proposed, apply what is committed, forward what clients want.
+
+use super::common::Common;
+use super::{Effect, Input, State};
+use crate::types::{Forwarded, ForwardedBytes, Packet, Phase, Zxid};
+
+/// How much of the clients' writes goes into one REQUEST, in bytes, unless a single one is larger: small
+/// enough for any frame limit, large enough to need few packets.
+pub const MAX_REQUEST_BYTES: usize = 1 << 20;
+
+pub(super) struct Broadcast {
+    pub(super) common: Common,
+    /// Own syncs on their way to the leader and back.
+    syncs: usize,
+}
+
+impl From<Broadcast> for State {
+    fn from(phase: Broadcast) -> State {
+        State::Broadcast(phase)
+    }
+}
+
+impl Broadcast {
+    /// A quorum has taken over the history: everything up to `committed` may be seen.
+    pub(super) fn begin(mut common: Common, committed: Zxid, out: &mut Vec<Effect>) -> State {
+        let (epoch, leader) = (common.epoch(), common.leader);
+        assert_eq!(common.epochs.current, epoch, "the current epoch is durable before its ACK");
+        if let Err(reason) = common.commit(committed, out) {
+            return State::over(common, reason, out);
+        }
+        let reason = format!("in step with the leader, all up to {committed} is committed");
+        out.push(Effect::Phase { phase: Phase::Broadcast, epoch, reason });
+        out.push(Effect::Serve { epoch, leader });
+        Broadcast { common, syncs: 0 }.into()
+    }
+
+    pub(super) fn step(mut self, input: Input, out: &mut Vec<Effect>) -> State {
+        match input {
+            Input::Packet { now, packet } => {
+                self.common.hear(now);
+                if let Err(reason) = self.on_packet(packet, out) {
+                    return State::over(self.common, reason, out);
+                }
+            }
+            Input::LinkUp { .. } => {
+                return State::over(self.common, "the link to the leader was replaced", out);
+            }
+            Input::LinkDown => {
+                self.common.linked = false;
+                return State::over(self.common, "the link to the leader is down", out);
+            }
+            Input::Synced { zxid } => {
+                self.common.on_synced(zxid);
+                self.common.acknowledge(out);
+            }
+            Input::Forward(requests) => forward(&requests, out),
+            Input::Sync => {
+                self.syncs += 1;
+                out.push(Effect::Send(Packet::Sync));
+            }
+            Input::Revalidate { session, timeout_ms } => {
+                out.push(Effect::Send(Packet::Revalidate { session, timeout_ms }));
+            }
+            Input::Touched { zxid, sessions } => {
+                out.push(Effect::Send(Packet::Ping { zxid, touched: sessions }));
+            }
+            Input::Tick { now } => {
+                self.common.now = now;
+                let (silent, limit) =
+                    (now.saturating_sub(self.common.heard), self.common.timing.sync_limit_ms);
+                if silent > limit {
+                    let reason = format!("{silent} ms of the leader's silence, sync_limit is {limit}");
+                    return State::over(self.common, reason, out);
+                }
+            }
+            // Late, from an older role: neither log nor epochs are changed in this phase but by appending.
+            Input::EpochsSaved(_) | Input::Truncated { .. } | Input::Installed { .. } => {}
+        }
+        self.into()
+    }
+
+    fn on_packet(&mut self, packet: Packet, out: &mut Vec<Effect>) -> Result<(), String> {
+        match packet {
+            // A transaction: log it; it is acknowledged when it is durable.
+            Packet::Proposal(entry) if !self.common.is_observer() => self.common.log(entry, out),
+            // A quorum has logged it.
+            Packet::Commit { zxid } => self.common.commit(zxid, out),
+            // To an observer: log and apply.
+            Packet::Inform(entry) if self.common.is_observer() => {
+                let zxid = entry.zxid();
+                self.common.log(entry, out)?;
+                self.common.commit(zxid, out)
+            }
+            // The leader lives, and wants to know who of the clients does.
+            Packet::Ping { zxid, .. } => {
+                out.push(Effect::CollectTouched { zxid });
+                Ok(())
+            }
+            // Everything that was proposed before an own sync has come by this link.
+            Packet::Sync => {
+                self.syncs = self.syncs.checked_sub(1).ok_or("SYNC that nobody asked for")?;
+                out.push(Effect::SyncDone);
+                Ok(())
+            }
+            // May a client go on here?
+            Packet::Revalidated { session, valid } => {
+                out.push(Effect::Revalidated { session, valid });
+                Ok(())
+            }
+            // The leader leads no more, or wants this learner no more.
+            Packet::Goodbye { reason } => Err(format!("the leader says goodbye: {reason}")),
+            // It breaks the protocol.
+            packet => Err(format!("{} in broadcast", packet.name())),
+        }
+    }
+}
+
+/// Writes of the own clients, in packets of a bounded size.
+fn forward(requests: &[Forwarded], out: &mut Vec<Effect>) {
+    let mut packet = Vec::new();
+    let mut bytes = 0;
+    for request in requests.iter().map(ForwardedBytes::from) {
+        if bytes + request.body.len() > MAX_REQUEST_BYTES && !packet.is_empty() {
+            out.push(Effect::Send(Packet::Request(std::mem::take(&mut packet))));
+            bytes = 0;
+        }
+        bytes += request.body.len();
+        packet.push(request);
+    }
+    if !packet.is_empty() {
+        out.push(Effect::Send(Packet::Request(packet)));
+    }
+}

@@ -113,7 +113,7 @@ impl LogWriter {
         }
         for entry in entries {
             let zxid = entry.zxid();
-            assert!(may_follow(zxid, self.last), "a log has no holes: {zxid} behind {}", self.last);
+            assert!(zxid.follows(self.last), "a log has no holes: {zxid} behind {}", self.last);
             put_record(&mut self.buffer, &entry.bytes);
             self.last = zxid;
         }
@@ -152,12 +152,6 @@ impl LogFile {
         self.position = end;
         Ok(())
     }
-}
-
-/// May this zxid be the next in a log? A snapshot may be named after an epoch's mark, `(e, 0)`, behind
-/// which every later one may follow.
-pub(super) fn may_follow(zxid: Zxid, last: Zxid) -> bool {
-    zxid.follows(last) || last.counter() == 0 && zxid > last && zxid.epoch() > last.epoch()
 }
 
 fn put_header(buffer: &mut Vec<u8>) {

@@ -25,6 +25,7 @@
 mod data_dir;
 mod epochs;
 mod fs;
+mod load;
 mod log;
 mod log_reader;
 mod replay;

@@ -19,7 +19,6 @@ use slog::warn;
 use zabra_actors::types::{Entry, Fault, Zxid};
 
 use super::data_dir::{DataDir, explain, log_name};
-use super::log::may_follow;
 use super::log_reader::{End, LogReader, Next};
 use super::sync_mark::SyncMark;
 
@@ -113,7 +112,7 @@ impl Walk<'_> {
                 "file" => log_name(file), "offset" => start, "zxid" => %zxid, "last" => %self.last);
             return Ok(());
         }
-        if !may_follow(zxid, self.last) {
+        if !zxid.follows(self.last) {
             let what = format!("{zxid} behind {}: the transactions between them are missing", self.last);
             return Err(self.refuse(file, start, what));
         }
@@ -158,7 +157,11 @@ impl Walk<'_> {
         if self.mark.is_none() {
             self.nothing_behind(file, reader, at, wrong)?;
         } else if let Some(mark) = self.mark.filter(|mark| self.last < mark.synced) {
-            return Err(self.refuse(file, at, format!("{wrong}, but the log was durable up to {}", mark.synced)));
+            return Err(self.refuse(
+                file,
+                at,
+                format!("{wrong}, but the log was durable up to {}", mark.synced),
+            ));
         }
         if end != End::Clean {
             warn!(self.dir.log, "cutting the torn end of the log";
@@ -260,7 +263,10 @@ mod tests {
     fn a_hole_is_refused_and_an_epoch_may_begin_anywhere() {
         let hole = run(&dir(&[(1, &file_of(&[1, 2, 5]))]), 0).unwrap_err();
         let at = file_of(&[1, 2]).len();
-        assert!(hole.contains(&format!("/d/version-2/log.1 is damaged at offset {at}: 0x5 behind 0x2")), "{hole}");
+        assert!(
+            hole.contains(&format!("/d/version-2/log.1 is damaged at offset {at}: 0x5 behind 0x2")),
+            "{hole}"
+        );
         assert!(run(&dir(&[(4, &file_of(&[4]))]), 2).unwrap_err().contains("0x4 behind 0x2"));
         let epoch = 0x2_0000_0003;
         assert_eq!(run(&dir(&[(1, &file_of(&[1, epoch]))]), 0).unwrap().0, [1, epoch]);
@@ -334,7 +340,9 @@ mod tests {
         let headless = [vec![0; 16], record(3)].concat();
         let refused = run(&dir(&[(1, &first), (3, &headless)]), 0).unwrap_err();
         assert!(refused.contains("log.3 is damaged at offset 0"), "{refused}");
-        assert!(run(&dir(&[(1, b""), (3, &file_of(&[3]))]), 0).unwrap_err().contains("there are newer files"));
+        assert!(
+            run(&dir(&[(1, b""), (3, &file_of(&[3]))]), 0).unwrap_err().contains("there are newer files")
+        );
         let torn = dir(&[(1, &first), (3, &headless)]);
         mark(&torn, 3, 2);
         assert_eq!(run(&torn, 0).unwrap().0, [1, 2], "nothing in it was ever acknowledged");

@@ -448,9 +448,8 @@ mod tests {
             let mut file = disk.create(Path::new("/d/a")).unwrap();
             file.write_at(0, &[7; 2 * SECTOR]).unwrap();
             disk.crash(seed);
-            let sectors = content(&disk, "/d/a").map(|bytes| {
-                bytes.chunks(SECTOR).map(|sector| sector[0]).collect::<Vec<_>>()
-            });
+            let sectors = content(&disk, "/d/a")
+                .map(|bytes| bytes.chunks(SECTOR).map(|sector| sector[0]).collect::<Vec<_>>());
             outcomes.insert(sectors);
         }
         let expected = [None, Some(vec![]), Some(vec![0, 7]), Some(vec![7]), Some(vec![7, 7])];

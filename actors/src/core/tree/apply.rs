@@ -215,9 +215,10 @@ impl Tree {
         self.index.insert(&self.slab, id);
         let slot = self.slab.get_mut(parent).push_child(id);
         self.slab.get_mut(id).slot = slot;
-        if let Some(session) = node::owner_session(stat.ephemeral_owner) {
-            self.ephemerals.insert((session, id));
-        }
+        match node::owner_session(stat.ephemeral_owner) {
+            Some(session) => self.ephemerals.insert((session, id)),
+            None => stat.ephemeral_owner != 0 && self.mortals.insert(id),
+        };
         id
     }
 
@@ -257,9 +258,10 @@ impl Tree {
         if digested {
             self.digest = self.digest.wrapping_sub(node.digest());
         }
-        if let Some(session) = node::owner_session(node.stat.ephemeral_owner) {
-            self.ephemerals.remove(&(session, id));
-        }
+        match node::owner_session(node.stat.ephemeral_owner) {
+            Some(session) => self.ephemerals.remove(&(session, id)),
+            None => self.mortals.remove(&id),
+        };
     }
 
     /// Changes a Stat, and the digest with it.

@@ -66,6 +66,7 @@ impl Tree {
             acls,
             sessions: Default::default(),
             ephemerals: Default::default(),
+            mortals: Default::default(),
             digest,
             data_size: 0,
         }

@@ -207,6 +207,28 @@ fn owners_of_all_kinds() {
 }
 
 #[test]
+fn what_the_leader_may_reap() {
+    let mut bench = Bench::new();
+    bench.apply(create_as(CreateKind::Container, "/c", false, 1));
+    bench.apply(create_as(CreateKind::Ttl(50), "/t", false, 2));
+    assert!(bench.tree.reapable(1052, 10).is_empty(), "never used; not older than its time to live");
+    assert_eq!(bench.tree.reapable(1053, 10), ["/t".into()]);
+    bench.make("/c/x", 1);
+    bench.make("/t/x", 1);
+    assert!(bench.tree.reapable(i64::MAX, 10).is_empty(), "they have children");
+    bench.apply(delete("/c/x"));
+    bench.apply(delete("/t/x"));
+    assert_eq!(bench.tree.reapable(i64::MAX, 10), ["/c".into(), "/t".into()]);
+    assert_eq!(bench.tree.reapable(i64::MAX, 1).len(), 1);
+    bench.apply(set_data("/t", b"", 1));
+    assert_eq!(bench.tree.reapable(1053, 10), ["/c".into()], "data renews a TTL node");
+    for path in ["/c", "/t"] {
+        bench.apply(TxnBody::Delete { path: path.into(), container: true });
+    }
+    assert!(bench.tree.reapable(i64::MAX, 10).is_empty());
+}
+
+#[test]
 fn a_session_takes_its_ephemerals_along() {
     let mut bench = Bench::new();
     let other = SessionId(9);

@@ -2,7 +2,7 @@
 //!
 //! Only the leader prepares, one write after the other; the order in which it does so *is* the order of
 //! the transactions. A write is judged by the state it will meet when it is applied: the tree, and on top
-//! of it the [`overlay`](overlay::Overlay) of proposals that are not applied yet. What comes out is
+//! of it the overlay of proposals that are not applied yet. What comes out is
 //! absolute (final paths, new versions), so that applying it asks no questions any more.
 //!
 //! ```text

@@ -236,8 +236,10 @@ impl World {
     }
 }
 
-/// Everything a tree says about itself.
-fn dump(tree: &Tree) -> (Zxid, i64, Vec<(SessionId, i32)>, BTreeMap<String, String>) {
+/// Everything a tree says about itself: where it is, its digest, its sessions, its znodes.
+type Dump = (Zxid, i64, Vec<(SessionId, i32)>, BTreeMap<String, String>);
+
+fn dump(tree: &Tree) -> Dump {
     let mut nodes = BTreeMap::new();
     tree.walk(&mut |node| {
         nodes.insert(node.path.to_string(), format!("{:?} {:?} {:?}", node.data, node.acl, node.stat));

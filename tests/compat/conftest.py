@@ -5,6 +5,7 @@ A server's log is printed when the test that used it fails.
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 from pathlib import Path
@@ -22,6 +23,8 @@ MEASUREMENTS = pytest.StashKey[list[str]]()
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[ENSEMBLES] = []
     config.stash[MEASUREMENTS] = []
+    # Broken connections are what these tests are about.
+    logging.getLogger("kazoo").setLevel(logging.ERROR)
     # Ends by exception, so that the servers are ended too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped by SIGTERM"))
 

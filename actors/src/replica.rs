@@ -34,6 +34,7 @@ pub enum Role {
 /// What a role tells the replica.
 #[derive(Message)]
 #[rtype(result = "()")]
+#[allow(missing_docs)] // the fields are named for what they are
 pub enum FromRole {
     /// In step with the quorum: serve, through this role.
     Serve { service: Service, role: Role },

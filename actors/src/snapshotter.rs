@@ -19,6 +19,7 @@ use crate::types::{Fault, Packet, Sid, Tenure, Zxid};
 /// What the snapshotter is told to do.
 #[derive(Message)]
 #[rtype(result = "()")]
+#[allow(missing_docs)] // the fields are named for what they are
 pub enum SnapOrder {
     /// Write a snapshot of this tree.
     Save(Box<Tree>),
@@ -33,6 +34,7 @@ pub enum SnapOrder {
 /// What the snapshotter has done; to Node.
 #[derive(Message)]
 #[rtype(result = "()")]
+#[allow(missing_docs)] // the fields are named for what they are
 pub enum SnapDone {
     /// All pieces are on their way to this learner.
     Streamed { to: Sid, learner: Tenure },

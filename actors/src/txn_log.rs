@@ -27,6 +27,7 @@ const SLOW_SYNC: Duration = Duration::from_secs(1);
 /// What the log is told to do.
 #[derive(Message)]
 #[rtype(result = "()")]
+#[allow(missing_docs)] // the fields are named for what they are
 pub enum LogOrder {
     /// Load everything; answered by Recovered. Sent once, first.
     Recover,

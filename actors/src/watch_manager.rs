@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix::prelude::*;
-use slog::{Logger, debug};
+use slog::{Logger, debug, warn};
 
 use crate::core::watches::{Outcome, Watches};
 use crate::handle::Opened;
@@ -38,6 +38,12 @@ impl WatchManager {
         let meter = Meter::new(&stats, |s| &s.watch_manager);
         let (core, sinks, deliveries) = (Watches::new(), BTreeMap::new(), Vec::new());
         WatchManager { core, sinks, deliveries, stats, meter, log }
+    }
+
+    fn step(&mut self, outcome: Outcome) {
+        if let Err(too_many) = self.core.step(outcome, &mut self.deliveries) {
+            warn!(self.log, "{}", too_many);
+        }
     }
 
     /// One batch for each connection, its order kept.
@@ -83,8 +89,10 @@ impl Handler<Opened> for WatchManager {
     fn handle(&mut self, opened: Opened, _: &mut Self::Context) {
         self.meter.message();
         debug!(self.log, "connection opened"; "conn" => opened.conn.0);
-        self.core.opened(opened.conn);
-        self.sinks.insert(opened.conn, opened.sink);
+        let Opened { conn, auth, sink } = opened;
+        self.core.opened(conn);
+        self.sinks.insert(conn, sink);
+        self.step(Outcome::Identified { conn, auth });
     }
 }
 
@@ -98,7 +106,7 @@ impl Handler<Outcomes> for WatchManager {
                 Outcome::Gone { conn } => Some(*conn),
                 _ => None,
             };
-            self.core.step(outcome, &mut self.deliveries);
+            self.step(outcome);
             if let Some(conn) = gone {
                 self.sinks.remove(&conn);
             }

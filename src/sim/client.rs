@@ -90,8 +90,8 @@ impl Drop for Wire {
 impl Wire {
     fn open(brain: Brain, conn: ConnId) -> Wire {
         let (sender, inbox) = mpsc::unbounded_channel();
-        brain.opened.do_send(Opened { conn, sink: Box::new(Sink(sender)) });
         let auth: Auth = Arc::new([Id::new("ip", "127.0.0.1")]);
+        brain.opened.do_send(Opened { conn, auth: auth.clone(), sink: Box::new(Sink(sender)) });
         Wire { brain, conn, inbox, waiting: Default::default(), xid: 0, auth }
     }
 

@@ -90,6 +90,12 @@ impl SimDisk {
         self.lock_state().stalls = Some((Rng(seed), max));
     }
 
+    /// No more planted faults, and syncs that take no time.
+    pub fn heal(&self) {
+        let mut state = self.lock_state();
+        (state.planted, state.stalls) = (None, None);
+    }
+
     /// The power goes and comes back: what was not synced may be lost or torn, as the seed says. Open
     /// files of before are dead, planted faults are gone.
     pub fn crash(&self, seed: u64) {

@@ -118,7 +118,9 @@ impl Checker {
         let mut ghost = self.lock();
         let logged = ghost.server(sid).logged;
         if !ghost.is_on_path(to, logged) {
-            ghost.fail(format!("I12: server {sid} cuts its log to {to}, which is not on its path to {logged}"));
+            ghost.fail(format!(
+                "I12: server {sid} cuts its log to {to}, which is not on its path to {logged}"
+            ));
         }
         let server = ghost.server(sid);
         (server.logged, server.durable) = (to, to);

@@ -14,8 +14,8 @@ use tokio::sync::mpsc;
 use zabra_actors::handle::{Brain, FromClient, Opened};
 use zabra_actors::ports::ClientSink;
 use zabra_actors::types::{
-    Acl, Auth, ConnId, ConnectRequest, CreateKind, Deliver, Id, Op, Reply, ReplyBody, Request, SessionId, Sid,
-    ZkError, Zxid, perms,
+    Acl, Auth, ConnId, ConnectRequest, CreateKind, Deliver, Id, Op, Reply, ReplyBody, Request, SessionId,
+    Sid, ZkError, Zxid, perms,
 };
 
 use super::checker::Checker;
@@ -325,7 +325,9 @@ pub async fn audit(sid: Sid, brain: Brain, promises: &Mutex<Promises>, checker: 
         };
         // Clients go on writing: what is there now may be newer than what was promised a moment ago.
         if shown < acknowledged {
-            checker.fail(format!("server {sid} LOST a write: {path} is {shown}, acknowledged was {acknowledged}"));
+            checker.fail(format!(
+                "server {sid} LOST a write: {path} is {shown}, acknowledged was {acknowledged}"
+            ));
         }
     }
 }

@@ -9,6 +9,7 @@
 
 pub mod checker;
 mod client;
+mod command;
 mod net;
 mod rng;
 mod server;
@@ -24,6 +25,8 @@ use tokio::sync::mpsc;
 use zabra_actors::core::leader::Timing;
 use zabra_actors::core::quorum::Ensemble;
 use zabra_actors::types::{ServerState, Sid};
+
+pub use self::command::{SimArgs, command};
 
 use self::checker::Checker;
 use self::client::{Directory, Promises, SimClient};
@@ -133,7 +136,8 @@ impl Run {
             packet_max: *rng.pick(&[1, 2, 5, 20, 100]),
             redial_max: *rng.pick(&[2, 50, 500]),
         };
-        let net = SimNet::new(rng.clone(), delays.clone(), observers.iter().copied().collect::<BTreeSet<_>>());
+        let net =
+            SimNet::new(rng.clone(), delays.clone(), observers.iter().copied().collect::<BTreeSet<_>>());
         let world = World {
             net: net.clone(),
             checker: checker.clone(),
@@ -187,7 +191,8 @@ impl Run {
         let servers = self.servers.clone();
         let directory: Directory = Rc::new(move |rng: &Rng| {
             let servers = servers.borrow();
-            let brains: Vec<_> = servers.values().filter_map(|s| s.alive()).map(|a| a.brain.clone()).collect();
+            let brains: Vec<_> =
+                servers.values().filter_map(|s| s.alive()).map(|a| a.brain.clone()).collect();
             (!brains.is_empty()).then(|| rng.pick(&brains).clone())
         });
         let conns = Arc::new(Mutex::new(0));
@@ -318,7 +323,10 @@ impl Run {
             }
             if self.net.now() - began > RECOVERY.as_millis() as u64 {
                 let servers = self.describe();
-                let what = format!("I18: {RECOVERY:?} after everything healed: {servers}; {} writes", acknowledged - before);
+                let what = format!(
+                    "I18: {RECOVERY:?} after everything healed: {servers}; {} writes",
+                    acknowledged - before
+                );
                 return self.checker.fail(what);
             }
         }
@@ -340,7 +348,12 @@ impl Run {
         let describe = |(sid, server): (&Sid, &SimServer)| match server.alive() {
             Some(alive) => {
                 let stats = &alive.stats;
-                format!("{sid} {} {} at 0x{:x}", stats.server_state(), stats.zab_phase(), stats.last_zxid.get())
+                format!(
+                    "{sid} {} {} at 0x{:x}",
+                    stats.server_state(),
+                    stats.zab_phase(),
+                    stats.last_zxid.get()
+                )
             }
             None => format!("{sid} down"),
         };

@@ -1,7 +1,6 @@
 //! One simulated server: the production actors and stores over a simulated disk and network, each step of
 //! the disk shown to the checker.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -83,7 +82,7 @@ impl SimServer {
         let sid = self.sid;
         checker.tell(format!("server {sid} starts"));
         let log = log.new(slog::o!("server" => sid.0));
-        let settings = DiskSettings { preallocate: 4096, ..DiskSettings::new(PathBuf::from("/data")) };
+        let settings = DiskSettings { preallocate: 4096, ..DiskSettings::new("/data", sid) };
         let (txns, snaps) = match disk::open(Arc::new(self.disk.clone()), settings, log.clone()) {
             Ok(stores) => stores,
             Err(fault) => return checker.fail(format!("server {sid} cannot open its directory: {fault}")),
@@ -132,7 +131,11 @@ impl SimServer {
     /// kill -9 (the machine stays on), or a power cut that takes what was not synced.
     pub fn crash(&mut self, power: bool, seed: u64) {
         let Some(alive) = self.alive.take() else { return };
-        self.world.checker.tell(format!("server {} {}", self.sid, if power { "LOSES POWER" } else { "IS KILLED" }));
+        self.world.checker.tell(format!(
+            "server {} {}",
+            self.sid,
+            if power { "LOSES POWER" } else { "IS KILLED" }
+        ));
         alive.lives.store(false, Relaxed);
         alive.running.halt();
         self.world.net.leave(self.sid);
@@ -202,7 +205,7 @@ impl<S: TxnStore> TxnStore for WatchedTxns<S> {
     fn recover(&mut self) -> Result<Recovered, Fault> {
         self.watched.alive()?;
         let recovered = self.store.recover()?;
-        let Watched { sid, checker } = &self.watched;
+        let Watched { sid, checker, .. } = &self.watched;
         checker.recovered(*sid, recovered.history.last(), recovered.epochs);
         Ok(recovered)
     }

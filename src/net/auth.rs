@@ -86,7 +86,7 @@ mod tests {
     #[test]
     fn digest_hashes_the_whole_and_shows_the_user() {
         let auth = authenticate(&fresh(), "digest", b"a:b", None).expect("never fails");
-        assert_eq!(texts(&auth), ["ip:127.0.0.1", "digest:a:a:3OptnM09ILoVSfbZtd3mB0IViII=".replacen("a:a:", "a:", 1).as_str()]);
+        assert_eq!(texts(&auth), ["ip:127.0.0.1", "digest:a:3OptnM09ILoVSfbZtd3mB0IViII="]);
     }
 
     #[test]
@@ -119,7 +119,10 @@ mod tests {
     fn the_super_digest_gives_super_besides() {
         let digest = digest(b"super:secret");
         let auth = authenticate(&fresh(), "digest", b"super:secret", Some(&digest)).expect("right");
-        assert_eq!(texts(&auth), ["ip:127.0.0.1".to_string(), "super:".to_string(), format!("digest:{digest}")]);
+        assert_eq!(
+            texts(&auth),
+            ["ip:127.0.0.1".to_string(), "super:".to_string(), format!("digest:{digest}")]
+        );
         let wrong = authenticate(&fresh(), "digest", b"super:guess", Some(&digest)).expect("an id still");
         assert!(wrong.iter().all(|id| &*id.scheme != "super"));
     }

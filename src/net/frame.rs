@@ -101,7 +101,8 @@ mod tests {
 
     #[test]
     fn frames_come_back_whole_wherever_the_bytes_are_cut() {
-        let packets = [Packet::Sync, Packet::SnapChunk(Bytes::from_static(b"piece")), Packet::Ack { zxid: Zxid(7) }];
+        let packets =
+            [Packet::Sync, Packet::SnapChunk(Bytes::from_static(b"piece")), Packet::Ack { zxid: Zxid(7) }];
         let frames: Vec<_> =
             packets.iter().map(|p| Frame::new(Tenure(9), encode(p).expect("small"))).collect();
         let all = bytes_of(&frames);

@@ -126,7 +126,10 @@ impl std::fmt::Display for Refusal {
                 "wrong server: this is {me}, not {wanted}; check the peer addresses in cluster.toml"
             ),
             Refusal::UnknownId { from } => {
-                write!(f, "unknown id: {from} is not expected here; check that all have the same cluster.toml")
+                write!(
+                    f,
+                    "unknown id: {from} is not expected here; check that all have the same cluster.toml"
+                )
             }
             Refusal::OtherRole { from, mine, yours } => write!(
                 f,
@@ -425,10 +428,7 @@ mod tests {
         bytes[MAGIC.len() + 1] = 77;
         ours.write_all(&bytes).await.expect("written");
         let answered = answer(&mut theirs, &identity(1)).await;
-        assert!(
-            matches!(answered, Err(HelloError::Refused(Refusal::Version { yours: 77 }))),
-            "{answered:?}"
-        );
+        assert!(matches!(answered, Err(HelloError::Refused(Refusal::Version { yours: 77 }))), "{answered:?}");
         let Ok(Message::Refusal(words)) = hear(&mut ours).await else { panic!("not refused") };
         assert!(words.starts_with("incompatible version"), "{words}");
     }

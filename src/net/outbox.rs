@@ -17,7 +17,12 @@ const BATCH: usize = 1024;
 /// is larger than the limit must be deliverable to a client that reads.
 pub(super) fn outbox<T>(limit: usize) -> (Outbox<T>, Drain<T>) {
     let (sender, receiver) = mpsc::unbounded_channel();
-    let fill = Arc::new(Fill { weight: AtomicUsize::new(0), limit, over: AtomicBool::new(false), told: Notify::new() });
+    let fill = Arc::new(Fill {
+        weight: AtomicUsize::new(0),
+        limit,
+        over: AtomicBool::new(false),
+        told: Notify::new(),
+    });
     (Outbox { sender, fill: fill.clone() }, Drain { receiver, fill, batch: Vec::new() })
 }
 

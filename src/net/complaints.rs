@@ -27,11 +27,23 @@ impl Complaints {
 
     /// Logs at warn, unless the same was said lately. True if it was logged.
     pub(super) fn warn(&mut self, words: String) -> bool {
+        let log = self.log.clone();
+        self.unless_said(words, |words| warn!(log, "{}", words))
+    }
+
+    /// The same with a reason that does not count: strangers choose what is wrong with their bytes, and
+    /// could make every complaint a new one.
+    pub(super) fn warn_because(&mut self, words: String, reason: &str) -> bool {
+        let log = self.log.clone();
+        self.unless_said(words, |words| warn!(log, "{}", words; "reason" => reason))
+    }
+
+    fn unless_said(&mut self, words: String, say: impl FnOnce(&str)) -> bool {
         let now = Instant::now();
         if self.said.get(&words).is_some_and(|said| now - *said < REPEAT_AFTER) {
             return false;
         }
-        warn!(self.log, "{}", words);
+        say(&words);
         if self.said.len() >= REMEMBERED {
             self.said.clear();
         }
@@ -59,6 +71,13 @@ mod tests {
         assert!(complaints.warn("no route".to_string()));
         complaints.forget();
         assert!(complaints.warn("no route".to_string()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reason_does_not_make_it_news() {
+        let mut complaints = Complaints::new(Logger::root(slog::Discard, slog::o!()));
+        assert!(complaints.warn_because("closed".to_string(), "a frame of 7777777 bytes"));
+        assert!(!complaints.warn_because("closed".to_string(), "a frame of 8888888 bytes"));
     }
 
     #[tokio::test]

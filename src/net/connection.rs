@@ -17,13 +17,10 @@
 //!
 //! Closing a connection never closes its session.
 
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -31,30 +28,23 @@ use slog::debug;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
-use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use zabra_actors::handle::{FromClient, Opened};
 use zabra_actors::jute::{self, Decoded};
-use zabra_actors::types::{Auth, ConnectRequest, Op, Reply, Request};
+use zabra_actors::types::{Auth, ConnectRequest, Op, Request};
 
 use super::listener::Clients;
 use super::outbox::outbox;
 use super::registry::Admitted;
 use super::stop::Stop;
+use super::talk::{HANDSHAKE_TIMEOUT, Talk};
 use super::{auth, delivery, four_letter};
-
-/// Requests that one client may have unanswered before its socket is left unread. As many as Apache
-/// allows the whole server.
-const MAX_OUTSTANDING: usize = 1000;
 
 /// Room for each read, in bytes.
 const READ_SIZE: usize = 16 << 10;
 
 /// A buffer that a large frame has made larger than this, in bytes, is not kept.
 const KEPT_BUFFER: usize = 64 << 10;
-
-/// How long a connection may take for its handshake (Apache's sessionlessCnxnTimeout), before rounding.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Idle connections are closed at multiples of this, as Apache does: time-outs are rounded up to them.
 const IDLE_STEP: Duration = Duration::from_secs(10);
@@ -127,7 +117,7 @@ pub(super) async fn serve(mut socket: TcpStream, admitted: Admitted, clients: Ar
         None => End::Stopped,
     };
     if let End::Violation(what) = &end {
-        clients.complain(format!("closed a connection of {}: {what}", admitted.figures.remote.ip()));
+        clients.complain_of(admitted.figures.remote.ip(), what);
     }
     debug!(clients.log, "connection closed"; "conn" => admitted.conn.0,
            "client" => %admitted.figures.remote, "reason" => %end);
@@ -261,7 +251,7 @@ fn expiry(clients: &Clients, since: Instant, timeout: Duration) -> Instant {
 /// the handshake's own would have ended, so an idle client may get up to 20 s once.
 async fn idle(talk: &Talk) {
     loop {
-        let expiry = expiry(&talk.clients, talk.active.get(), talk.timeout.get());
+        let expiry = expiry(&talk.clients, talk.active(), talk.timeout());
         if expiry <= Instant::now() {
             return;
         }
@@ -271,13 +261,11 @@ async fn idle(talk: &Talk) {
 
 /// Reads requests until the connection ends.
 async fn read(socket: &mut OwnedReadHalf, mut buffer: BytesMut, mut ids: Auth, talk: &Talk) -> End {
-    while !talk.open.get() {
-        talk.progress.notified().await;
-    }
+    talk.opened().await;
     loop {
         let allowance = talk.allowance();
         if allowance == 0 {
-            talk.progress.notified().await;
+            talk.progressed().await;
             continue;
         }
         let requests = match take_requests(&mut buffer, allowance, &mut ids, talk) {
@@ -303,7 +291,7 @@ async fn read(socket: &mut OwnedReadHalf, mut buffer: BytesMut, mut ids: Auth, t
             Ok(n) => talk.clients.stats.bytes_received.add(n as u64),
             Err(e) => return End::Failed(e),
         }
-        talk.active.set(Instant::now());
+        talk.touch();
     }
 }
 
@@ -341,106 +329,4 @@ fn take_requests(
 /// Is it the last request a client can make? What it sends behind it is not read.
 fn is_last(request: &Request) -> bool {
     matches!(request.op, Op::CloseSession | Op::Auth(Err(_)) | Op::Unknown { .. })
-}
-
-/// What the two tasks of a connection share. They run on one thread.
-pub(super) struct Talk {
-    conn: zabra_actors::types::ConnId,
-    figures: Arc<super::registry::Figures>,
-    pub(super) clients: Arc<Clients>,
-    /// The handshake is done: requests may be read.
-    open: Cell<bool>,
-    /// How long it may be idle: for the handshake, then the session's.
-    timeout: Cell<Duration>,
-    /// When something came or went last.
-    active: Cell<Instant>,
-    /// Requests that wait for their answers, in order.
-    pending: RefCell<VecDeque<Pending>>,
-    /// The handshake was answered, or requests were.
-    progress: Notify,
-}
-
-/// A request that waits for its answer.
-struct Pending {
-    xid: i32,
-    asked: Instant,
-    is_write: bool,
-}
-
-impl Talk {
-    fn new(admitted: &Admitted, clients: Arc<Clients>) -> Talk {
-        Talk {
-            conn: admitted.conn,
-            figures: admitted.figures.clone(),
-            clients,
-            open: Cell::new(false),
-            timeout: Cell::new(HANDSHAKE_TIMEOUT),
-            active: Cell::new(Instant::now()),
-            pending: RefCell::default(),
-            progress: Notify::new(),
-        }
-    }
-
-    /// How many requests may be read now.
-    fn allowance(&self) -> usize {
-        let own = self.pending.borrow().len();
-        let of_all = self.clients.outstanding.load(Relaxed);
-        let room = self.clients.settings.max_outstanding.saturating_sub(of_all);
-        let least = usize::from(own == 0);
-        room.min(MAX_OUTSTANDING.saturating_sub(own)).max(least)
-    }
-
-    /// Sends requests to the brain.
-    fn ask(&self, requests: Vec<Request>) {
-        if requests.is_empty() {
-            return;
-        }
-        let asked = Instant::now();
-        let mut pending = self.pending.borrow_mut();
-        pending.extend(requests.iter().map(|r| Pending { xid: r.xid, asked, is_write: r.op.is_write() }));
-        self.clients.outstanding.fetch_add(requests.len(), Relaxed);
-        self.clients.stats.packets_received.add(requests.len() as u64);
-        self.figures.read(requests.len() as u64, pending.len());
-        self.clients.brain.clients.do_send(FromClient::Requests(requests));
-    }
-
-    /// The handshake is answered; a session with this time-out, in milliseconds, is open. 0 is a refusal:
-    /// nothing is read any more, and a Close follows.
-    pub(super) fn connected(&self, timeout_ms: i32) {
-        if let Ok(ms @ 1..) = u64::try_from(timeout_ms) {
-            self.timeout.set(Duration::from_millis(ms));
-            self.open.set(true);
-        }
-    }
-
-    /// A request was answered. Those before it that were not never will be: they were dropped because
-    /// this connection is about to be closed.
-    pub(super) fn answered(&self, reply: &Reply, now: Instant) {
-        let mut pending = self.pending.borrow_mut();
-        while let Some(request) = pending.pop_front() {
-            self.clients.outstanding.fetch_sub(1, Relaxed);
-            // A ping is answered with the xid of pings whatever its own was.
-            if request.xid == reply.xid || reply.xid == jute::PING_XID {
-                let us = (now - request.asked).as_micros() as u64;
-                let stats = &self.clients.stats;
-                let latency = if request.is_write { &stats.updatelatency_us } else { &stats.readlatency_us };
-                return latency.observe(us);
-            }
-        }
-    }
-
-    /// So much was written.
-    pub(super) fn wrote(&self, frames: u64, bytes: usize) {
-        self.active.set(Instant::now());
-        self.clients.stats.packets_sent.add(frames);
-        self.clients.stats.bytes_sent.add(bytes as u64);
-        self.figures.wrote(frames, self.pending.borrow().len());
-        self.progress.notify_one();
-    }
-}
-
-impl Drop for Talk {
-    fn drop(&mut self) {
-        self.clients.outstanding.fetch_sub(self.pending.get_mut().len(), Relaxed);
-    }
 }

@@ -9,9 +9,10 @@ use zabra_actors::jute;
 use zabra_actors::ports::ClientSink;
 use zabra_actors::types::{Deliver, MultiResult, Reply, ReplyBody};
 
-use super::connection::{End, Talk};
+use super::connection::End;
 use super::outbox::{Drain, Outbox};
 use super::stop::Stop;
+use super::talk::Talk;
 
 /// Bytes that may wait for a client that does not read: then it is closed. 64 times the largest answer of
 /// a client that keeps its frames under 1 MiB.

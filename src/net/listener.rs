@@ -7,9 +7,9 @@
 //! Deliberately absent: TLS, read-only mode, throttling of new connections.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use actix_rt::ArbiterHandle;
@@ -59,14 +59,23 @@ pub(super) struct Clients {
     pub(super) outstanding: AtomicUsize,
     /// When this process began, for `zk_uptime` and the steps of idle connections.
     pub(super) started: Instant,
-    pub(super) complaints: Mutex<Complaints>,
+    complaints: Mutex<Complaints>,
     pub(super) log: Logger,
 }
 
 impl Clients {
     /// Logs trouble that clients make, but not again and again.
     pub(super) fn complain(&self, words: String) {
-        self.complaints.lock().expect("no holder of this lock panics").warn(words);
+        self.complaints().warn(words);
+    }
+
+    /// Logs that a client broke the protocol, the first time.
+    pub(super) fn complain_of(&self, client: IpAddr, violation: &str) {
+        self.complaints().warn_because(format!("closed a connection of {client}"), violation);
+    }
+
+    fn complaints(&self) -> MutexGuard<'_, Complaints> {
+        self.complaints.lock().expect("no holder of this lock panics")
     }
 }
 

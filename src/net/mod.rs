@@ -5,6 +5,7 @@
 //! | `listener` | accepts clients, bounds their number, says stop |
 //! | `connection` | one client: bytes into requests |
 //! | `delivery` | the same client, the other way: replies and events into bytes |
+//! | `talk` | what both halves know: requests without an answer, back-pressure, latency |
 //! | `auth` | what an auth packet is worth |
 //! | `registry` | who is connected, for limits and for operators |
 //! | `four_letter`, `mntr` | what `nc` is told: `ruok`, `srvr`, `stat`, `mntr`, `isro` |
@@ -33,6 +34,7 @@ mod mntr;
 mod outbox;
 mod registry;
 mod stop;
+mod talk;
 
 use std::io;
 

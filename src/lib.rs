@@ -1,4 +1,5 @@
 //! The body of zabra: everything the brain (`zabra-actors`) asks of a machine.
 
 pub mod disk;
+pub mod net;
 pub mod sim;

@@ -309,11 +309,12 @@ pub async fn audit(sid: Sid, brain: Brain, promises: &Mutex<Promises>, checker: 
     };
     wire.brain.clients.do_send(FromClient::Connect { conn, request });
     wire.hear().await;
+    // Promised before the sync: clients go on writing, and a read is local.
+    let before = promises.lock().expect("nobody panics with this lock").writes.clone();
     wire.ask(Op::Sync { path: None });
     if wire.reply().await.is_none() {
         return checker.fail(format!("I18: server {sid} does not answer a sync after everything healed"));
     }
-    let before = promises.lock().expect("nobody panics with this lock").writes.clone();
     for (path, (acknowledged, _)) in before {
         wire.ask(Op::GetData { path: path.as_str().into(), watch: false });
         let Some(reply) = wire.reply().await else {
@@ -323,7 +324,6 @@ pub async fn audit(sid: Sid, brain: Brain, promises: &Mutex<Promises>, checker: 
             Ok(ReplyBody::Data(data, _)) => number(data.as_ref()),
             _ => 0,
         };
-        // Clients go on writing: what is there now may be newer than what was promised a moment ago.
         if shown < acknowledged {
             checker.fail(format!(
                 "server {sid} LOST a write: {path} is {shown}, acknowledged was {acknowledged}"

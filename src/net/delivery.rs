@@ -1,0 +1,134 @@
+//! One client connection, as far as it writes: replies and events into bytes, in the order in which the
+//! brain says them. All that is queued is encoded into one buffer and leaves with one write.
+
+use bytes::BytesMut;
+use tokio::io::AsyncWriteExt;
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::time::Instant;
+use zabra_actors::jute;
+use zabra_actors::ports::ClientSink;
+use zabra_actors::types::{Deliver, MultiResult, Reply, ReplyBody};
+
+use super::connection::End;
+use super::outbox::{Drain, Outbox};
+use super::stop::Stop;
+use super::talk::Talk;
+
+/// Bytes that may wait for a client that does not read: then it is closed. 64 times the largest answer of
+/// a client that keeps its frames under 1 MiB.
+pub(super) const MAX_QUEUED: usize = 64 << 20;
+
+/// What any item costs besides its data, in bytes: a header, a Stat. So at most a million items wait.
+const ITEM: usize = 64;
+
+/// The buffer is written when it holds that much, in bytes.
+const WRITE_SIZE: usize = 64 << 10;
+
+/// A buffer that large answers have made larger than this, in bytes, is not kept.
+const KEPT_BUFFER: usize = 2 * WRITE_SIZE;
+
+/// The brain's way to a connection.
+pub(super) struct Sink(pub(super) Outbox<Vec<Deliver>>);
+
+impl ClientSink for Sink {
+    fn deliver(&self, batch: Vec<Deliver>) {
+        let weight = batch.iter().map(weight).sum();
+        // False: too much waits. The writer knows, and ends the connection.
+        self.0.push(batch, weight);
+    }
+}
+
+/// About how many bytes an item keeps in memory.
+fn weight(item: &Deliver) -> usize {
+    let data = match item {
+        Deliver::Reply(Reply { result: Ok(body), .. }) => match body {
+            ReplyBody::Data(data, _) => data.as_ref().map_or(0, |data| data.len()),
+            ReplyBody::Children(names) | ReplyBody::ChildrenStat(names, _) => {
+                names.iter().map(|name| name.len() + size_of_val(name)).sum()
+            }
+            ReplyBody::Multi(results) => results.len() * size_of::<MultiResult>(),
+            _ => 0,
+        },
+        Deliver::Event(event) => event.path.len(),
+        _ => 0,
+    };
+    ITEM + data
+}
+
+/// Writes what the brain says until it says Close, or this server stops.
+pub(super) async fn write(
+    mut socket: OwnedWriteHalf,
+    mut drain: Drain<Vec<Deliver>>,
+    talk: std::rc::Rc<Talk>,
+    mut stop: Stop,
+) -> End {
+    let given_up = drain.given_up();
+    tokio::select! {
+        biased;
+        () = given_up.wait() => End::TooSlow,
+        result = write_all(&mut socket, &mut drain, &talk, &mut stop) => match result {
+            Ok(()) => End::Closed,
+            Err(e) => End::Failed(e),
+        },
+    }
+}
+
+async fn write_all(
+    socket: &mut OwnedWriteHalf,
+    drain: &mut Drain<Vec<Deliver>>,
+    talk: &Talk,
+    stop: &mut Stop,
+) -> std::io::Result<()> {
+    let mut batches = Vec::new();
+    let mut buffer = BytesMut::new();
+    let mut closing = false;
+    while !closing {
+        let weight = tokio::select! {
+            biased;
+            weight = drain.next(&mut batches) => weight,
+            () = stop.said() => None,
+        };
+        // Stopped, or the brain has let go of the connection: what it said before is written.
+        let Some(weight) = weight else { break };
+        let mut frames = 0;
+        for item in batches.drain(..).flatten() {
+            if matches!(item, Deliver::Close) {
+                closing = true;
+                break;
+            }
+            take_note(&item, talk);
+            jute::encode_deliver(&item, &mut buffer);
+            frames += 1;
+            if buffer.len() >= WRITE_SIZE {
+                flush(socket, &mut buffer, std::mem::take(&mut frames), talk).await?;
+            }
+        }
+        flush(socket, &mut buffer, frames, talk).await?;
+        drain.written(weight);
+    }
+    socket.shutdown().await
+}
+
+/// What a connection's other half must know of what is said.
+fn take_note(item: &Deliver, talk: &Talk) {
+    match item {
+        Deliver::Connected(response) => talk.connected(response.timeout_ms),
+        Deliver::Reply(reply) => talk.answered(reply, Instant::now()),
+        Deliver::Event(_) | Deliver::Close => {}
+    }
+}
+
+async fn flush(
+    socket: &mut OwnedWriteHalf,
+    buffer: &mut BytesMut,
+    frames: u64,
+    talk: &Talk,
+) -> std::io::Result<()> {
+    socket.write_all(buffer).await?;
+    talk.wrote(frames, buffer.len());
+    buffer.clear();
+    if buffer.capacity() > KEPT_BUFFER {
+        *buffer = BytesMut::new();
+    }
+    Ok(())
+}

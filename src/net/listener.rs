@@ -1,0 +1,181 @@
+//! The clients' port: accepts, counts, refuses, and hands each socket to a thread.
+//!
+//! The port is bound as soon as the process runs. While the server does not serve (it elects, or
+//! synchronizes) connections are accepted and four-letter words answered, but whoever sends anything
+//! else is closed, so that clients go on to another server.
+//!
+//! Deliberately absent: TLS, read-only mode, throttling of new connections.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use actix_rt::ArbiterHandle;
+use slog::{Logger, o};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::spawn_local;
+use tokio::time::{Instant, sleep};
+use zabra_actors::handle::Brain;
+use zabra_actors::stats::Stats;
+
+use super::complaints::Complaints;
+use super::registry::{Admitted, Excess, Registry};
+use super::stop::{Stop, Stopper, stop};
+use super::{bind, connection};
+
+/// The pause after a failed accept: out of files, most likely, and others must close some first.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the clients' port needs to know.
+#[derive(Clone, Debug)]
+pub struct ClientSettings {
+    /// Where to listen, `host:port`.
+    pub listen: String,
+    /// Connections from one address; 0 is unlimited.
+    pub max_connections_per_ip: usize,
+    /// Connections in all; 0 is unlimited.
+    pub max_connections: usize,
+    /// The longest frame a client may send, in bytes without its length.
+    pub max_frame: usize,
+    /// Requests of all clients together that may wait for their answers before sockets are left unread.
+    pub max_outstanding: usize,
+    /// Four-letter words that are answered; `*` stands for all.
+    pub four_letter_words: Vec<String>,
+    /// `super:<base64 of SHA-1 of "super:password">`: whoever proves it passes every check.
+    pub super_digest: Option<String>,
+    /// The cluster has one member: operators' tools want to read `standalone`.
+    pub standalone: bool,
+}
+
+/// What all connections share.
+pub(super) struct Clients {
+    pub(super) settings: ClientSettings,
+    pub(super) brain: Brain,
+    pub(super) stats: Arc<Stats>,
+    pub(super) registry: Arc<Registry>,
+    /// Requests of all connections that wait for their answers.
+    pub(super) outstanding: AtomicUsize,
+    /// When this process began, for `zk_uptime` and the steps of idle connections.
+    pub(super) started: Instant,
+    complaints: Mutex<Complaints>,
+    pub(super) log: Logger,
+}
+
+impl Clients {
+    /// Logs trouble that clients make, but not again and again.
+    pub(super) fn complain(&self, words: String) {
+        self.complaints().warn(words);
+    }
+
+    /// Logs that a client broke the protocol, the first time.
+    pub(super) fn complain_of(&self, client: IpAddr, violation: &str) {
+        self.complaints().warn_because(format!("closed a connection of {client}"), violation);
+    }
+
+    fn complaints(&self) -> MutexGuard<'_, Complaints> {
+        self.complaints.lock().expect("no holder of this lock panics")
+    }
+}
+
+/// The clients' port. Dropping it closes the port and all connections.
+pub struct Listener {
+    local_addr: SocketAddr,
+    stopper: Stopper,
+}
+
+impl Listener {
+    /// Listens. To be called on a thread with a `LocalSet` (an Arbiter): it accepts there, and connections
+    /// run on `arbiters` in turn, or there too if there are none. The error says which address could not
+    /// be bound, and why.
+    pub fn start(
+        settings: ClientSettings,
+        brain: Brain,
+        stats: Arc<Stats>,
+        arbiters: Vec<ArbiterHandle>,
+        log: &Logger,
+    ) -> io::Result<Listener> {
+        let listener = bind("clients", &settings.listen)?;
+        let local_addr = listener.local_addr()?;
+        let listener = TcpListener::from_std(listener)?;
+        let log = log.new(o!("part" => "clients"));
+        let (per_ip, total) = (settings.max_connections_per_ip, settings.max_connections);
+        let clients = Arc::new(Clients {
+            registry: Arc::new(Registry::new(per_ip, total, stats.clone())),
+            settings,
+            brain,
+            stats,
+            outstanding: AtomicUsize::new(0),
+            started: Instant::now(),
+            complaints: Mutex::new(Complaints::new(log.clone())),
+            log,
+        });
+        let (stopper, stop) = stop();
+        spawn_local(accept(clients, listener, arbiters, stop));
+        Ok(Listener { local_addr, stopper })
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Closes the port, writes out what connections have been told so far, closes them, and returns when
+    /// that is done. A client that does not read is not waited for.
+    pub async fn close(&self) {
+        self.stopper.stop().await;
+    }
+}
+
+async fn accept(clients: Arc<Clients>, listener: TcpListener, arbiters: Vec<ArbiterHandle>, mut stop: Stop) {
+    let mut turn = arbiters.iter().cycle();
+    loop {
+        let Some(accepted) = stop.or(listener.accept()).await else { return };
+        let (socket, remote) = match accepted {
+            Ok(accepted) => accepted,
+            Err(e) => {
+                clients.complain(format!("cannot accept clients: {e}"));
+                if stop.or(sleep(ACCEPT_PAUSE)).await.is_none() {
+                    return;
+                }
+                continue;
+            }
+        };
+        match clients.registry.admit(remote) {
+            Ok(admitted) => hand_over(socket, admitted, &clients, turn.next(), &stop),
+            // Not a byte for whoever is too many.
+            Err(excess) => {
+                clients.stats.connection_rejected.inc();
+                clients.complain(match excess {
+                    Excess::PerIp(max) => {
+                        format!("Too many connections from {} - max is {max}", remote.ip())
+                    }
+                    Excess::Total(max) => format!("Too many connections - max is {max}"),
+                });
+            }
+        }
+    }
+}
+
+/// Starts a connection's task, on another thread if there is one for it.
+fn hand_over(
+    socket: TcpStream,
+    admitted: Admitted,
+    clients: &Arc<Clients>,
+    arbiter: Option<&ArbiterHandle>,
+    stop: &Stop,
+) {
+    let (clients, stop) = (clients.clone(), stop.clone());
+    let Some(arbiter) = arbiter else {
+        spawn_local(connection::serve(socket, admitted, clients, stop));
+        return;
+    };
+    // A socket belongs to one thread's event loop: it changes over as a plain one.
+    let Ok(socket) = socket.into_std() else { return };
+    arbiter.spawn_fn(move || {
+        if let Ok(socket) = TcpStream::from_std(socket) {
+            spawn_local(connection::serve(socket, admitted, clients, stop));
+        }
+    });
+}

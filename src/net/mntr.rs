@@ -1,0 +1,127 @@
+//! `mntr`: every figure as `zk_<name>\t<value>`, in ZooKeeper's names and units, for monitoring tools.
+
+use std::fmt::{Display, Write};
+
+use zabra_actors::stats::{Stats, SummarySnapshot};
+use zabra_actors::types::ServerState;
+
+use super::four_letter::{BUILT_ON, Latency, VERSION, average, mode, proposal_sizes};
+use super::listener::Clients;
+
+/// What a value in microseconds is divided by: Apache's times are in milliseconds.
+const US: u64 = 1000;
+
+/// All lines.
+pub(super) fn answer(clients: &Clients) -> String {
+    let stats = &clients.stats;
+    let mut lines = Lines(String::new());
+    lines.add("version", format_args!("{VERSION}{BUILT_ON}"));
+    lines.add("server_state", mode(clients));
+    let state = stats.server_state();
+    if !clients.settings.standalone {
+        lines.add("peer_state", format_args!("{state} - {}", stats.zab_phase()));
+    }
+    if state == ServerState::Observing {
+        lines.add("observer_master_id", stats.leader.get());
+    }
+    lines.connections(clients);
+    lines.tree(stats);
+    lines.quorum(stats);
+    if state == ServerState::Leading {
+        lines.leader(stats);
+    }
+    lines.summaries(stats);
+    lines.0
+}
+
+struct Lines(String);
+
+impl Lines {
+    fn add(&mut self, name: &str, value: impl Display) {
+        writeln!(self.0, "zk_{name}\t{value}").expect("a string takes all");
+    }
+
+    fn connections(&mut self, clients: &Clients) {
+        let stats = &clients.stats;
+        let latency = Latency::of(stats);
+        self.add("avg_latency", format_args!("{:?}", latency.avg));
+        self.add("max_latency", latency.max);
+        self.add("min_latency", latency.min);
+        self.add("packets_received", stats.packets_received.get());
+        self.add("packets_sent", stats.packets_sent.get());
+        self.add("num_alive_connections", stats.num_alive_connections.get());
+        self.add("outstanding_requests", stats.outstanding_requests.get());
+        self.add("connection_rejected", stats.connection_rejected.get());
+        self.add("bytes_received_count", stats.bytes_received.get());
+        self.add("response_bytes", stats.bytes_sent.get());
+        self.add("uptime", clients.started.elapsed().as_millis());
+        if let Some(open) = open_files() {
+            self.add("open_file_descriptor_count", open);
+        }
+        if let Some(max) = rustix::process::getrlimit(rustix::process::Resource::Nofile).current {
+            self.add("max_file_descriptor_count", max);
+        }
+    }
+
+    fn tree(&mut self, stats: &Stats) {
+        self.add("znode_count", stats.znode_count.get());
+        self.add("watch_count", stats.watch_count.get());
+        self.add("ephemerals_count", stats.ephemerals_count.get());
+        self.add("approximate_data_size", stats.approximate_data_size.get());
+        self.add("global_sessions", stats.global_sessions.get());
+    }
+
+    fn quorum(&mut self, stats: &Stats) {
+        self.add("quorum_size", stats.quorum_size.get());
+        self.add("looking_count", stats.looking_count.get());
+        self.add("proposal_count", stats.proposal_count.get());
+        self.add("commit_count", stats.commit_count.get());
+        self.add("learner_proposal_received_count", stats.learner_proposal_received_count.get());
+        self.add("learner_commit_received_count", stats.learner_commit_received_count.get());
+        self.add("diff_count", stats.diff_count.get());
+        self.add("snap_count", stats.snap_count.get());
+    }
+
+    /// What only a leader knows.
+    fn leader(&mut self, stats: &Stats) {
+        let [last, min, max] = proposal_sizes(stats);
+        // Until 3.5 learners went by the name of followers, and tools still ask for that.
+        self.add("followers", stats.learners.get());
+        self.add("learners", stats.learners.get());
+        self.add("synced_followers", stats.synced_followers.get());
+        self.add("synced_observers", stats.synced_observers.get());
+        self.add("pending_syncs", stats.pending_syncs.get());
+        self.add("last_proposal_size", last);
+        self.add("max_proposal_size", max);
+        self.add("min_proposal_size", min);
+    }
+
+    fn summaries(&mut self, stats: &Stats) {
+        self.summary("election_time", stats.election_time_us.snapshot(), US);
+        self.summary("fsynctime", stats.fsynctime_us.snapshot(), US);
+        self.summary("snapshottime", stats.snapshottime_us.snapshot(), US);
+        self.summary("sync_processor_batch_size", stats.sync_batch_size.snapshot(), 1);
+        for (name, summary) in
+            [("readlatency", &stats.readlatency_us), ("updatelatency", &stats.updatelatency_us)]
+        {
+            let values = summary.snapshot();
+            self.summary(name, values, US);
+            self.add(&format!("p50_{name}"), values.p50 / US);
+            self.add(&format!("p99_{name}"), values.p99 / US);
+            self.add(&format!("p999_{name}"), values.p999 / US);
+        }
+    }
+
+    fn summary(&mut self, name: &str, values: SummarySnapshot, unit: u64) {
+        self.add(&format!("avg_{name}"), format_args!("{:?}", average(values.sum, values.count * unit)));
+        self.add(&format!("min_{name}"), values.min / unit);
+        self.add(&format!("max_{name}"), values.max / unit);
+        self.add(&format!("cnt_{name}"), values.count);
+        self.add(&format!("sum_{name}"), values.sum / unit);
+    }
+}
+
+/// Files and sockets this process has open; `None` where there is no /proc.
+fn open_files() -> Option<usize> {
+    Some(std::fs::read_dir("/proc/self/fd").ok()?.count())
+}

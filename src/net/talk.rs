@@ -1,0 +1,157 @@
+//! What the reading and the writing half of a client connection know together: how far the handshake is,
+//! which requests wait for their answers, when something came or went.
+//!
+//! This is where back-pressure is decided ([`Talk::allowance`]) and latency is measured. Both halves are
+//! tasks of one thread, so cells will do.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use zabra_actors::handle::FromClient;
+use zabra_actors::jute;
+use zabra_actors::types::{ConnId, Reply, Request};
+
+use super::listener::Clients;
+use super::registry::{Admitted, Figures};
+
+/// Requests that one client may have unanswered before its socket is left unread. As many as Apache
+/// allows the whole server.
+const MAX_OUTSTANDING: usize = 1000;
+
+/// How long a connection may take for its handshake (Apache's sessionlessCnxnTimeout), before rounding.
+pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the two tasks of a connection share. They run on one thread.
+pub(super) struct Talk {
+    pub(super) conn: ConnId,
+    figures: Arc<Figures>,
+    pub(super) clients: Arc<Clients>,
+    /// The handshake is done: requests may be read.
+    open: Cell<bool>,
+    /// How long it may be idle: for the handshake, then the session's.
+    timeout: Cell<Duration>,
+    /// When something came or went last.
+    active: Cell<Instant>,
+    /// Requests that wait for their answers, in order.
+    pending: RefCell<VecDeque<Pending>>,
+    /// The handshake was answered, or requests were.
+    progress: Notify,
+}
+
+/// A request that waits for its answer.
+struct Pending {
+    xid: i32,
+    asked: Instant,
+    is_write: bool,
+}
+
+impl Talk {
+    /// A connection whose handshake is under way.
+    pub(super) fn new(admitted: &Admitted, clients: Arc<Clients>) -> Talk {
+        Talk {
+            conn: admitted.conn,
+            figures: admitted.figures.clone(),
+            clients,
+            open: Cell::new(false),
+            timeout: Cell::new(HANDSHAKE_TIMEOUT),
+            active: Cell::new(Instant::now()),
+            pending: RefCell::default(),
+            progress: Notify::new(),
+        }
+    }
+
+    /// Returns when the handshake is done: requests may be read.
+    pub(super) async fn opened(&self) {
+        while !self.open.get() {
+            self.progressed().await;
+        }
+    }
+
+    /// Returns when something was written, now or since the last question.
+    pub(super) async fn progressed(&self) {
+        self.progress.notified().await;
+    }
+
+    /// Something came or went.
+    pub(super) fn touch(&self) {
+        self.active.set(Instant::now());
+    }
+
+    /// When something came or went last.
+    pub(super) fn active(&self) -> Instant {
+        self.active.get()
+    }
+
+    /// How long the connection may be idle.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout.get()
+    }
+
+    /// How many requests may be read now.
+    pub(super) fn allowance(&self) -> usize {
+        let own = self.pending.borrow().len();
+        let of_all = self.clients.outstanding.load(Relaxed);
+        let room = self.clients.settings.max_outstanding.saturating_sub(of_all);
+        let least = usize::from(own == 0);
+        room.min(MAX_OUTSTANDING.saturating_sub(own)).max(least)
+    }
+
+    /// Sends requests to the brain.
+    pub(super) fn ask(&self, requests: Vec<Request>) {
+        if requests.is_empty() {
+            return;
+        }
+        let asked = Instant::now();
+        let mut pending = self.pending.borrow_mut();
+        pending.extend(requests.iter().map(|r| Pending { xid: r.xid, asked, is_write: r.op.is_write() }));
+        self.clients.outstanding.fetch_add(requests.len(), Relaxed);
+        self.clients.stats.packets_received.add(requests.len() as u64);
+        self.figures.read(requests.len() as u64, pending.len());
+        self.clients.brain.clients.do_send(FromClient::Requests(requests));
+    }
+
+    /// The handshake is answered; a session with this time-out, in milliseconds, is open. 0 is a refusal:
+    /// nothing is read any more, and a Close follows.
+    pub(super) fn connected(&self, timeout_ms: i32) {
+        if let Ok(ms @ 1..) = u64::try_from(timeout_ms) {
+            self.timeout.set(Duration::from_millis(ms));
+            self.open.set(true);
+        }
+    }
+
+    /// A request was answered. Those before it that were not never will be: they were dropped because
+    /// this connection is about to be closed.
+    pub(super) fn answered(&self, reply: &Reply, now: Instant) {
+        let mut pending = self.pending.borrow_mut();
+        while let Some(request) = pending.pop_front() {
+            self.clients.outstanding.fetch_sub(1, Relaxed);
+            // A ping is answered with the xid of pings whatever its own was.
+            if request.xid == reply.xid || reply.xid == jute::PING_XID {
+                let us = (now - request.asked).as_micros() as u64;
+                let stats = &self.clients.stats;
+                let latency = if request.is_write { &stats.updatelatency_us } else { &stats.readlatency_us };
+                return latency.observe(us);
+            }
+        }
+    }
+
+    /// So much was written.
+    pub(super) fn wrote(&self, frames: u64, bytes: usize) {
+        self.touch();
+        self.clients.stats.packets_sent.add(frames);
+        self.clients.stats.bytes_sent.add(bytes as u64);
+        self.figures.wrote(frames, self.pending.borrow().len());
+        self.progress.notify_one();
+    }
+}
+
+impl Drop for Talk {
+    fn drop(&mut self) {
+        self.clients.outstanding.fetch_sub(self.pending.get_mut().len(), Relaxed);
+    }
+}

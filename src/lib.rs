@@ -1,1 +1,4 @@
+//! zabra: Apache ZooKeeper's coordination service, rebuilt in Rust out of actors. This crate is the body:
+//! sockets, files, configuration and the operators' side. The brain is `zabra_actors`.
 
+pub mod config;

@@ -1,4 +1,10 @@
 //! zabra: Apache ZooKeeper's coordination service, rebuilt in Rust out of actors. This crate is the body:
 //! sockets, files, configuration and the operators' side. The brain is `zabra_actors`.
 
+pub mod admin;
+pub mod boot;
 pub mod config;
+pub mod logging;
+pub mod status;
+pub mod stop;
+pub mod up;

@@ -91,7 +91,8 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused() {
-        for text in ["", "2181", ":2181", "host:", "host:0", "host:65536", "::1:2181", "[::1:5", "[x]:5", "a b:5"]
+        for text in
+            ["", "2181", ":2181", "host:", "host:0", "host:65536", "::1:2181", "[::1:5", "[x]:5", "a b:5"]
         {
             assert!(Address::parse(text).is_err(), "{text:?} was taken for an address");
         }

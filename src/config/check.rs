@@ -9,7 +9,9 @@ use super::load::Merged;
 /// Faults of the whole.
 pub(super) fn check(cluster: &Cluster, merged: &Merged) -> Result<(), ConfigError> {
     if cluster.servers.is_empty() {
-        return Err(merged.wrong("[[server]]: there is no server", "add [[server]] with id, client, peer and admin"));
+        return Err(
+            merged.wrong("[[server]]: there is no server", "add [[server]] with id, client, peer and admin")
+        );
     }
     if voters(cluster) == 0 {
         let problem = "[[server]] role: every server is an observer, so nobody could elect a leader";
@@ -32,7 +34,9 @@ pub(super) fn warnings(cluster: &Cluster) -> Vec<String> {
         1 => "one participant: the service stops with it; three survive the loss of one".to_string(),
         n if n % 2 == 0 => {
             let (lose, fewer) = ((n - 1) / 2, n - 1);
-            format!("{n} participants survive the loss of {lose}, no more than {fewer} do; an odd number is better")
+            format!(
+                "{n} participants survive the loss of {lose}, no more than {fewer} do; an odd number is better"
+            )
         }
         _ => return Vec::new(),
     };

@@ -9,7 +9,9 @@ use zabra_actors::types::{Membership, Sid};
 use super::error::ConfigError;
 use super::load::Merged;
 use super::read::Section;
-use super::{Address, AdminKeys, ClientKeys, Cluster, LimitKeys, PeerKeys, Server, StorageKeys, TimingKeys, keys};
+use super::{
+    Address, AdminKeys, ClientKeys, Cluster, LimitKeys, PeerKeys, Server, StorageKeys, TimingKeys, keys,
+};
 
 /// A tick below this is mostly overhead, one above it makes failures last for hours.
 const TICK: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(600));
@@ -58,9 +60,13 @@ fn timing(section: &Section<'_>) -> Result<TimingKeys, ConfigError> {
     let min = section.duration("min_session_timeout", millisecond..=SESSION_MAX)?.unwrap_or(tick_time * 2);
     let max = section.duration("max_session_timeout", millisecond..=SESSION_MAX)?.unwrap_or(tick_time * 20);
     if min > max {
-        let max = humantime::format_duration(max);
-        let problem = format!("it is longer than max_session_timeout, {max}");
-        return Err(section.wrong("min_session_timeout", problem, "shorten it, or raise max_session_timeout"));
+        let (min, max) = (humantime::format_duration(min), humantime::format_duration(max));
+        let problem = format!("{min} is longer than max_session_timeout, {max}");
+        return Err(section.wrong(
+            "min_session_timeout",
+            problem,
+            "shorten it, or raise max_session_timeout",
+        ));
     }
     Ok(TimingKeys {
         tick_time,
@@ -98,15 +104,16 @@ fn peer(section: &Section<'_>) -> Result<PeerKeys, ConfigError> {
     section.only("tls", &["false"])?;
     section.only("protocol", &["zabra"])?;
     let millisecond = Duration::from_millis(1);
-    let time = |key, default| Ok(section.duration(key, millisecond..=PEER_MAX)?.unwrap_or(default));
+    let time = |key, default| section.duration(key, millisecond..=PEER_MAX).map(|d| d.unwrap_or(default));
     let keys = PeerKeys {
         connect_timeout: time("connect_timeout", Duration::from_secs(5))?,
         notification_min: time("notification_min", Duration::from_millis(200))?,
         notification_max: time("notification_max", Duration::from_secs(60))?,
     };
     if keys.notification_min > keys.notification_max {
-        let max = humantime::format_duration(keys.notification_max);
-        let problem = format!("it is longer than notification_max, {max}");
+        let (min, max) = (keys.notification_min, keys.notification_max);
+        let (min, max) = (humantime::format_duration(min), humantime::format_duration(max));
+        let problem = format!("{min} is longer than notification_max, {max}");
         return Err(section.wrong("notification_min", problem, "shorten it, or raise notification_max"));
     }
     Ok(keys)
@@ -171,7 +178,8 @@ fn servers(merged: &Merged, places: &Places) -> Result<BTreeMap<Sid, Server>, Co
             }
         }
         if let Some(other) = servers.values().find(|other| other.data_dir == server.data_dir) {
-            let problem = format!("server {} has the directory {} already", other.id, server.data_dir.display());
+            let problem =
+                format!("server {} has the directory {} already", other.id, server.data_dir.display());
             return Err(section.wrong("data_dir", problem, "give each server its own"));
         }
         servers.insert(sid, server);
@@ -194,7 +202,10 @@ fn server(section: &Section<'_>, id: Sid, places: &Places) -> Result<Server, Con
     };
     let admin = match address(section, "admin")? {
         None if places.admin => {
-            let remedy = format!(r#"write admin = "127.0.0.1:{}", or set admin.enabled = false"#, 7000 + u16::from(id.0));
+            let remedy = format!(
+                r#"write admin = "127.0.0.1:{}", or set admin.enabled = false"#,
+                7000 + u16::from(id.0)
+            );
             return Err(section.wrong("admin", "there is no address for operators", remedy));
         }
         admin => admin.filter(|_| places.admin),

@@ -5,39 +5,48 @@ use std::fmt;
 /// The exit code of a process that was called or configured wrongly.
 pub const EXIT_CONFIG: u8 = 2;
 
-/// One wrong thing: where, which key, which value, why, and what to do. Prints as one line.
+/// What is wrong, as one line: file, key, value, cause and remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError {
+pub struct ConfigError(Box<str>);
+
+/// The parts of a [`ConfigError`].
+pub(super) struct Wrong {
     /// The configuration file, as it was named.
-    pub file: String,
-    /// The key with its section, or nothing when the whole file is meant.
-    pub key: String,
+    pub(super) file: String,
+    /// The key with its section; empty when the whole file is meant.
+    pub(super) key: String,
     /// The value as it would be written in the file.
-    pub value: Option<String>,
+    pub(super) value: Option<String>,
     /// Where the value came from, when that is not the file: a variable or a flag.
-    pub origin: Option<String>,
+    pub(super) origin: Option<String>,
     /// The cause, with the limit that was crossed.
-    pub problem: String,
+    pub(super) problem: String,
     /// What to do.
-    pub remedy: String,
+    pub(super) remedy: String,
 }
 
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut line = format!("{}: ", self.file);
-        if !self.key.is_empty() {
-            line.push_str(&self.key);
-            if let Some(value) = &self.value {
+impl From<Wrong> for ConfigError {
+    fn from(wrong: Wrong) -> ConfigError {
+        let mut line = format!("{}: ", wrong.file);
+        if !wrong.key.is_empty() {
+            line.push_str(&wrong.key);
+            if let Some(value) = wrong.value {
                 line.push_str(&format!(" = {value}"));
             }
-            if let Some(origin) = &self.origin {
+            if let Some(origin) = wrong.origin {
                 line.push_str(&format!(" (from {origin})"));
             }
             line.push_str(": ");
         }
-        line.push_str(&format!("{}; {}", self.problem, self.remedy));
+        line.push_str(&format!("{}; {}", wrong.problem, wrong.remedy));
         // A cause from elsewhere may hold line breaks; this is one line always.
-        f.write_str(&line.replace(['\n', '\r'], " "))
+        ConfigError(line.replace(['\n', '\r'], " ").into())
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use config::{Config, ConfigError as Cause, Environment, File, FileFormat, Map, Source, Value, ValueKind};
 
-use super::error::ConfigError;
+use super::error::{ConfigError, Wrong};
 use super::keys;
 use super::read::{Origins, Section, Table, show};
 
@@ -61,14 +61,19 @@ pub(super) fn load(
     for flag in flags {
         let (key, value) = read_flag(flag, &mut origins)?;
         let set = builder.set_override(key, value);
-        builder = set.map_err(|e| whole(&origins.file, format!("--set {flag}: {e}"), "see zabra up --help"))?;
+        builder =
+            set.map_err(|e| whole(&origins.file, format!("--set {flag}: {e}"), "see zabra up --help"))?;
     }
     let merged = builder.build().and_then(|config| config.collect());
     sort(merged.map_err(|cause| broken(&origins.file, &cause))?, origins)
 }
 
 fn whole(file: &str, problem: impl Into<String>, remedy: impl Into<String>) -> ConfigError {
-    ConfigError {
+    about(file, problem, remedy).into()
+}
+
+fn about(file: &str, problem: impl Into<String>, remedy: impl Into<String>) -> Wrong {
+    Wrong {
         file: file.to_string(),
         key: String::new(),
         value: None,
@@ -123,11 +128,10 @@ fn read_flag(flag: &str, origins: &mut Origins) -> Result<(String, String), Conf
 /// Notes that `key` comes from `origin`, if it is a key that can be overridden at all.
 fn override_key(key: &str, value: &str, origin: &str, origins: &mut Origins) -> Result<(), ConfigError> {
     let plain = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    let wrong = |problem: &str, remedy: &str| ConfigError {
-        value: Some(format!("{value:?}")),
-        origin: Some(origin.to_string()),
-        key: key.to_string(),
-        ..whole(&origins.file, problem, remedy)
+    let wrong = |problem: &str, remedy: &str| -> ConfigError {
+        let about = about(&origins.file, problem, remedy);
+        let value = Some(format!("{value:?}"));
+        Wrong { key: key.to_string(), value, origin: Some(origin.to_string()), ..about }.into()
     };
     match key.split_once('.') {
         Some(("server", _)) => Err(wrong("the servers cannot be overridden", "edit [[server]] in the file")),
@@ -198,7 +202,8 @@ fn check_section(merged: &Merged, name: &str, value: &Value) -> Result<(), Confi
 
 /// The tables of `[[server]]`.
 fn entries(merged: &Merged, value: Value) -> Result<Vec<Table>, ConfigError> {
-    let no_list = || merged.wrong("server: this is no list", "write [[server]] before the keys of each server");
+    let no_list =
+        || merged.wrong("server: this is no list", "write [[server]] before the keys of each server");
     let ValueKind::Array(items) = value.kind else { return Err(no_list()) };
     let entry = |item: Value| match item.kind {
         ValueKind::Table(table) => Ok(table.into_iter().collect()),

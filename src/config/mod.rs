@@ -18,6 +18,8 @@ mod preflight;
 mod read;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,6 +30,33 @@ use zabra_actors::types::{Membership, Sid};
 pub use address::Address;
 pub use error::{ConfigError, EXIT_CONFIG};
 pub use keys::FOUR_LETTER_WORDS;
+
+/// Flags that say which configuration is meant.
+#[derive(clap::Args, Clone, Debug)]
+pub struct ConfigArgs {
+    /// The configuration of the ensemble
+    #[arg(long, value_name = "FILE", default_value = "cluster.toml")]
+    pub config: PathBuf,
+    /// Overrides a key, as timing.tick_time=500ms; may be given several times
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+impl ConfigArgs {
+    /// Loads what the flags say.
+    pub fn load(&self) -> Result<Cluster, ConfigError> {
+        Cluster::load(&self.config, &self.set)
+    }
+
+    /// The same flags for another process in the same directory.
+    pub fn to_flags(&self) -> Vec<OsString> {
+        let mut flags: Vec<OsString> = vec!["--config".into(), self.config.clone().into()];
+        for set in &self.set {
+            flags.extend(["--set".into(), set.into()]);
+        }
+        flags
+    }
+}
 
 /// The whole configuration.
 #[derive(Clone, Debug)]
@@ -162,9 +191,11 @@ impl Server {
         all
     }
 
-    /// Every directory it writes to.
-    pub fn directories(&self) -> Vec<&Path> {
-        [Some(&self.data_dir), self.txn_log_dir.as_ref()].into_iter().flatten().map(PathBuf::as_path).collect()
+    /// Every directory it writes to, with its key.
+    pub fn directories(&self) -> Vec<(&'static str, &Path)> {
+        let mut all = vec![("data_dir", self.data_dir.as_path())];
+        all.extend(self.txn_log_dir.as_ref().map(|dir| ("txn_log_dir", dir.as_path())));
+        all
     }
 }
 
@@ -172,7 +203,8 @@ impl Cluster {
     /// Loads `file`, then the process's own variables, then `flags` (each `section.key=value`).
     pub fn load(file: &Path, flags: &[String]) -> Result<Cluster, ConfigError> {
         // A variable that is not Unicode cannot be one of ours.
-        let environment = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+        let environment =
+            std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
         Cluster::load_from(file, environment, flags)
     }
 
@@ -192,7 +224,7 @@ impl Cluster {
     pub fn server(&self, sid: Sid) -> Result<&Server, ConfigError> {
         self.servers.get(&sid).ok_or_else(|| {
             let ids: Vec<_> = self.servers.keys().map(Sid::to_string).collect();
-            ConfigError {
+            error::Wrong {
                 file: self.file.display().to_string(),
                 key: "[[server]] id".to_string(),
                 value: Some(sid.to_string()),
@@ -200,6 +232,7 @@ impl Cluster {
                 problem: format!("My id {sid} not in the peer list"),
                 remedy: format!("the servers are {}", ids.join(", ")),
             }
+            .into()
         })
     }
 
@@ -238,6 +271,11 @@ impl Cluster {
     /// Looks whether every port of these servers can be bound here and now. May block on DNS.
     pub fn check_ports(&self, sids: &[Sid]) -> Result<(), ConfigError> {
         preflight::ports(self, sids)
+    }
+
+    /// Listens on an address of `server`, whose key in the file is `key`. May block on DNS.
+    pub fn bind(&self, server: &Server, key: &str, address: &Address) -> Result<TcpListener, ConfigError> {
+        preflight::bind(address).map_err(|e| preflight::port_error(self, server, key, address, &e))
     }
 
     /// The configuration in effect, as `key=value` on one line, for the log at start.

@@ -10,19 +10,22 @@ use std::path::Path;
 use rustix::fs::{Access, access};
 use zabra_actors::types::Sid;
 
+use super::error::Wrong;
 use super::{Address, Cluster, ConfigError, Server};
 
 /// Creates what is missing, and asks the system whether this process may read and write it.
 pub(super) fn directories(cluster: &Cluster, sids: &[Sid]) -> Result<(), ConfigError> {
     for sid in sids {
-        for dir in cluster.server(*sid)?.directories() {
-            usable(dir).map_err(|e| ConfigError {
+        for (key, dir) in cluster.server(*sid)?.directories() {
+            usable(dir).map_err(|e| Wrong {
                 file: cluster.file.display().to_string(),
-                key: format!("[[server]] id {sid}: data_dir"),
+                key: format!("[[server]] id {sid}: {key}"),
                 value: Some(format!("{:?}", dir.display().to_string())),
-                origin: cluster.overridden.get("cluster.data_dir").cloned(),
+                origin: cluster.overridden.get(&format!("cluster.{key}")).cloned(),
                 problem: format!("this directory cannot be used: {e}"),
-                remedy: "make it readable and writable for this user, or name another in cluster.data_dir".to_string(),
+                remedy: format!(
+                    "make it readable and writable for this user, or name another in cluster.{key}"
+                ),
             })?;
         }
     }
@@ -42,22 +45,27 @@ pub(super) fn ports(cluster: &Cluster, sids: &[Sid]) -> Result<(), ConfigError> 
     for sid in sids {
         let server = cluster.server(*sid)?;
         for (key, address) in server.addresses() {
-            free(address).map_err(|e| port_error(cluster, server, key, address, &e))?;
+            cluster.bind(server, key, address)?;
         }
     }
     Ok(())
 }
 
-fn free(address: &Address) -> io::Result<()> {
+/// Listens on the first of the addresses behind a name that this machine has. A port in use is final: the
+/// next address (IPv6 of `localhost`) may be free, and yet clients would reach the other program.
+pub(super) fn bind(address: &Address) -> io::Result<TcpListener> {
+    let mut last = None;
     for socket in address.resolve()? {
-        TcpListener::bind(socket)?;
+        match TcpListener::bind(socket) {
+            Err(e) if e.kind() != ErrorKind::AddrInUse => last = Some(e),
+            bound => return bound,
+        }
     }
-    Ok(())
+    Err(last.expect("a resolved name has an address"))
 }
 
-/// Why an address of a server cannot be listened on, and what to do. Also for the server itself, when its
-/// own attempt to listen fails.
-pub(crate) fn port_error(
+/// Why an address of a server cannot be listened on, and what to do.
+pub(super) fn port_error(
     cluster: &Cluster,
     server: &Server,
     key: &str,
@@ -78,7 +86,7 @@ pub(crate) fn port_error(
         }
         _ => (format!("this address cannot be used: {cause}"), "correct the host name or the address"),
     };
-    ConfigError {
+    Wrong {
         file: cluster.file.display().to_string(),
         key: format!("[[server]] id {}: {key}", server.id),
         value: Some(format!("{:?}", address.to_string())),
@@ -86,4 +94,5 @@ pub(crate) fn port_error(
         problem,
         remedy: remedy.to_string(),
     }
+    .into()
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use config::{Value, ValueKind};
 
-use super::error::ConfigError;
+use super::error::{ConfigError, Wrong};
 use super::keys;
 
 /// A section's values.
@@ -43,9 +43,14 @@ impl<'a> Section<'a> {
     }
 
     /// An error about one of its keys; the value is added when there is one.
-    pub(super) fn wrong(&self, key: &str, problem: impl Into<String>, remedy: impl Into<String>) -> ConfigError {
+    pub(super) fn wrong(
+        &self,
+        key: &str,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> ConfigError {
         let full_key = format!("{}{key}", self.prefix);
-        ConfigError {
+        Wrong {
             file: self.origins.file.clone(),
             value: self.values.get(key).map(show),
             origin: self.origins.overrides.get(&full_key).cloned(),
@@ -53,6 +58,7 @@ impl<'a> Section<'a> {
             problem: problem.into(),
             remedy: remedy.into(),
         }
+        .into()
     }
 
     /// Every key must be one of the section's own.
@@ -69,7 +75,9 @@ impl<'a> Section<'a> {
         match self.values.get(key).map(|v| &v.kind) {
             None => Ok(None),
             Some(ValueKind::String(text)) if !text.is_empty() => Ok(Some(text.clone())),
-            Some(ValueKind::String(_)) => Err(self.wrong(key, "it is empty", "give a value, or leave the key out")),
+            Some(ValueKind::String(_)) => {
+                Err(self.wrong(key, "it is empty", "give a value, or leave the key out"))
+            }
             Some(_) => Err(self.wrong(key, "it is no text", "write it in quotes")),
         }
     }
@@ -104,7 +112,12 @@ impl<'a> Section<'a> {
         self.wrong(key, "it is no whole number", remedy)
     }
 
-    fn out_of_range(&self, key: &str, low: &dyn std::fmt::Display, high: &dyn std::fmt::Display) -> ConfigError {
+    fn out_of_range(
+        &self,
+        key: &str,
+        low: &dyn std::fmt::Display,
+        high: &dyn std::fmt::Display,
+    ) -> ConfigError {
         self.wrong(key, "it is out of range", format!("allowed is {low} to {high}"))
     }
 
@@ -120,7 +133,8 @@ impl<'a> Section<'a> {
             return Err(self.wrong(key, "it is no length of time", REMEDY));
         };
         if !range.contains(&duration) {
-            let (low, high) = (humantime::format_duration(*range.start()), humantime::format_duration(*range.end()));
+            let (low, high) =
+                (humantime::format_duration(*range.start()), humantime::format_duration(*range.end()));
             return Err(self.out_of_range(key, &low, &high));
         }
         if !duration.subsec_nanos().is_multiple_of(1_000_000) {

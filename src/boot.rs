@@ -43,11 +43,13 @@ pub fn serve(cluster: Arc<Cluster>, me: Sid, log: Logger, exit_with_stdin: bool)
 
 async fn run(cluster: Arc<Cluster>, me: Sid, log: Logger, exit_with_stdin: bool) -> Result<(), Failure> {
     let mut stop = StopSignals::listen(exit_with_stdin)?;
-    info!(log, "Starting quorum peer, myid={me}"; "config" => cluster.effective());
-    for warning in cluster.warnings() {
-        warn!(log, "{warning}");
+    info!(log, "Starting quorum peer, myid={me}"; "pid" => std::process::id());
+    if !exit_with_stdin {
+        // Otherwise `up` has said it once for all its servers.
+        cluster.announce(&log);
     }
     let stats = Arc::new(Stats::default());
+    stats.quorum_size.set(i64::try_from(cluster.ensemble(me).voters().count()).expect("at most 254"));
     if let Some(listener) = bind_admin(&cluster, cluster.server(me)?)? {
         let log = log.new(o!("part" => "admin"));
         info!(log, "Started AdminServer on address {}", listener.local_addr()?);

@@ -8,8 +8,9 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::panic::PanicHookInfo;
-use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+use std::time::{Duration, SystemTime};
 
 use clap::{Args, ValueEnum};
 use slog::{Drain, FnValue, Logger, Never, PushFnValue, o};
@@ -92,6 +93,10 @@ impl LogArgs {
     }
 }
 
+/// How long the last lines may take: far more than a disk or a terminal needs. Without a limit a pipe that
+/// nobody reads would keep a dead server in the process table.
+const FLUSH_LIMIT: Duration = Duration::from_secs(2);
+
 /// Keeps the writing thread; [`Flush::now`] waits until it has written everything.
 #[derive(Clone)]
 pub struct Flush(Arc<Mutex<Option<AsyncGuard>>>);
@@ -100,8 +105,16 @@ impl Flush {
     /// Writes what is queued and ends the thread: the last thing a process does. Lines logged later are lost.
     pub fn now(&self) {
         // A poisoned lock means that a thread panicked right here; then there is nothing left to flush.
-        let guard = self.0.lock().ok().and_then(|mut guard| guard.take());
-        drop(guard);
+        let Some(guard) = self.0.lock().ok().and_then(|mut guard| guard.take()) else { return };
+        let (done, wait) = mpsc::channel();
+        // On a thread of its own, so that the wait can end without it; it dies with the process then.
+        let flusher = thread::Builder::new().name("flush".to_string()).spawn(move || {
+            drop(guard);
+            let _ = done.send(());
+        });
+        if flusher.is_ok() {
+            let _ = wait.recv_timeout(FLUSH_LIMIT);
+        }
     }
 }
 
@@ -156,7 +169,7 @@ pub fn abort_on_panic(log: &Logger, flush: &Flush) {
     let (log, flush) = (log.clone(), flush.clone());
     std::panic::set_hook(Box::new(move |panic| {
         slog::crit!(log, "Severe unrecoverable error, exiting"; "panic" => describe(panic),
-            "backtrace" => std::backtrace::Backtrace::capture().to_string());
+            "backtrace" => std::backtrace::Backtrace::force_capture().to_string());
         flush.now();
         std::process::abort();
     }));

@@ -171,9 +171,16 @@ async fn figures_arrive_in_their_units() {
     stats.txn_log.turn_us.observe(9);
     let metrics = server.metrics().await;
     assert_eq!((metrics.get("znode_count"), metrics.get("packets_received")), (7.0, 5.0));
-    assert_eq!((metrics.get("readlatency_sum"), metrics.get("readlatency_count")), (2.0, 2.0), "milliseconds");
+    assert_eq!(
+        (metrics.get("readlatency_sum"), metrics.get("readlatency_count")),
+        (2.0, 2.0),
+        "milliseconds"
+    );
     assert_eq!(metrics.get("readlatency{quantile=\"0.99\"}"), 1.5);
-    assert_eq!((metrics.get("min_latency"), metrics.get("avg_latency"), metrics.get("max_latency")), (0.5, 2.0, 4.0));
+    assert_eq!(
+        (metrics.get("min_latency"), metrics.get("avg_latency"), metrics.get("max_latency")),
+        (0.5, 2.0, 4.0)
+    );
     assert_eq!(metrics.get("sync_processor_batch_size_sum"), 3.0, "a number, no time");
     assert_eq!(metrics.get("zabra_actor_messages{actor=\"replica\"}"), 11.0);
     assert_eq!(metrics.get("zabra_actor_mailbox_depth{actor=\"txn_log\"}"), 2.0);
@@ -229,7 +236,8 @@ async fn the_table_shows_who_is_up_and_who_is_not() {
         format!("{}  {}", server.client, server.admin.as_ref().unwrap())
     };
     let table = status::table(&server.cluster, &answers);
-    let lines: Vec<_> = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let lines: Vec<_> =
+        table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     let expected = [
         "ID ROLE STATE PHASE EPOCH LAST ZXID SESSIONS CLIENT ADMIN".to_string(),
         format!("1 participant down: connection refused {}", at(1).replace("  ", " ")),

@@ -23,6 +23,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use slog::{Logger, info, warn};
 use zabra_actors::core::leader::Timing;
 use zabra_actors::core::quorum::{Ensemble, Member};
 use zabra_actors::types::{Membership, Sid};
@@ -276,6 +277,14 @@ impl Cluster {
     /// Listens on an address of `server`, whose key in the file is `key`. May block on DNS.
     pub fn bind(&self, server: &Server, key: &str, address: &Address) -> Result<TcpListener, ConfigError> {
         preflight::bind(address).map_err(|e| preflight::port_error(self, server, key, address, &e))
+    }
+
+    /// Logs the configuration in effect, and what is odd about it.
+    pub fn announce(&self, log: &Logger) {
+        info!(log, "configuration of {}", self.file.display(); "keys" => self.effective());
+        for warning in self.warnings() {
+            warn!(log, "{warning}");
+        }
     }
 
     /// The configuration in effect, as `key=value` on one line, for the log at start.

@@ -56,6 +56,7 @@ pub async fn run(args: &UpArgs, log: Logger) -> Result<u8, Failure> {
     let sids: Vec<Sid> = cluster.servers.keys().copied().collect();
     cluster.prepare_directories(&sids)?;
     cluster.check_ports(&sids)?;
+    cluster.announce(&log);
     let mut stop = StopSignals::listen(false)?;
     let output = Arc::new(Output::new(args.log.log_format));
     output.say(&log, &format!("starting {} servers of ensemble {:?}", sids.len(), cluster.name));

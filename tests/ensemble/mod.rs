@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The binary under test, without variables that could change what it reads.
 pub fn zabra() -> Command {
@@ -31,10 +32,7 @@ pub struct Ensemble {
 
 impl Ensemble {
     pub fn new(servers: usize) -> Ensemble {
-        // All are held until all are known, so that no two are equal.
-        let held: Vec<_> = (0..servers * 3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let ports: Vec<u16> = held.iter().map(|l| l.local_addr().unwrap().port()).collect();
-        let ports: Vec<_> = ports.chunks(3).map(|p| [p[0], p[1], p[2]]).collect();
+        let ports: Vec<_> = (0..servers).map(|_| [free_port(), free_port(), free_port()]).collect();
         let mut text = "[cluster]\nname = \"test\"\n[timing]\ntick_time = \"100ms\"\n".to_string();
         for ([client, peer, admin], id) in ports.iter().zip(1..) {
             write!(
@@ -63,5 +61,21 @@ impl Ensemble {
 
     pub fn path(&self) -> &Path {
         self.dir.path()
+    }
+}
+
+/// A port that nobody listens on, given out once. From below the range that the system takes the near ends of
+/// connections from: one of those could be in the way when the server comes to listen.
+fn free_port() -> u16 {
+    const FIRST: usize = 10_000;
+    const COUNT: usize = 20_000;
+    static GIVEN: AtomicUsize = AtomicUsize::new(0);
+    let start = std::process::id() as usize * 97;
+    loop {
+        let at = FIRST + (start + GIVEN.fetch_add(1, Ordering::Relaxed)) % COUNT;
+        let port = u16::try_from(at).expect("below 30,000");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
     }
 }

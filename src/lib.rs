@@ -1,5 +1,13 @@
-//! The body of zabra: everything the brain (`zabra-actors`) asks of a machine.
+//! zabra: Apache ZooKeeper's coordination service, rebuilt in Rust out of actors. This crate is the body:
+//! sockets, files, configuration and the operators' side. The brain is `zabra_actors`.
 
+pub mod admin;
+pub mod boot;
+pub mod config;
 pub mod disk;
+pub mod logging;
 pub mod net;
 pub mod sim;
+pub mod status;
+pub mod stop;
+pub mod up;

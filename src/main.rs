@@ -1,5 +1,158 @@
-//! The `zabra` binary.
-use clap::Parser;
+//! The `zabra` binary: reads the command line, and turns what comes out into an exit code.
+
+use std::future::Future;
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Args, Parser, Subcommand};
+use slog::{error, o};
+use zabra::boot::{self, Failure};
+use zabra::config::{ConfigArgs, EXIT_CONFIG};
+use zabra::logging::{self, LogArgs};
+use zabra::status;
+use zabra::up::{self, UpArgs};
+use zabra_actors::types::Sid;
+
+const EXAMPLES: &str = "\
+Examples:
+  zabra                                      all servers of cluster.toml on this machine (as `zabra up`)
+  zabra up --set timing.tick_time=500ms      the same with another tick
+  zabra serve --config /etc/zabra.toml --id 1
+  zabra status --json
+
+Configuration: the file, then variables ZABRA_SECTION__KEY (ZABRA_TIMING__TICK_TIME=500ms), then --set.
+
+Exit codes: 0 stopped as asked, 1 something failed, 2 wrong command line or configuration.";
+
+const UP_EXAMPLES: &str = "\
+Creates the data directories, starts one process for each [[server]], shows how they come up, and prints
+the status table once a quorum serves. Log lines go to standard error with the server's id before each.
+A server that dies is reported and not restarted. Ctrl-C or SIGTERM stops all; a second one kills them.
+
+Examples:
+  zabra up
+  zabra up --config test.toml --log-level debug
+  ZABRA_CLUSTER__DATA_DIR=/tmp/zabra zabra up
+  zabra up --log-format json 2>zabra.log";
+
+const SERVE_EXAMPLES: &str = "\
+Ctrl-C or SIGTERM stops the server orderly.
+
+Examples:
+  zabra serve --config /etc/zabra/cluster.toml --id 2
+  zabra serve --id 2 --log-format json --log-level warning";
+
+const STATUS_EXAMPLES: &str = "\
+Asks every server's admin address at the same time; a server that does not answer is a line too.
+Exit code 0 if a quorum serves, 1 if not.
+
+Examples:
+  zabra status
+  zabra status --config /etc/zabra/cluster.toml --json";
+
+/// Apache ZooKeeper's coordination service, rebuilt in Rust out of actors
 #[derive(Parser)]
-struct Cli { #[command(flatten)] args: zabra::sim::SimArgs }
-fn main() -> std::process::ExitCode { std::process::ExitCode::from(zabra::sim::command(&Cli::parse().args)) }
+#[command(version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    up: UpArgs,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the whole ensemble on this machine, a process for each server (the default)
+    #[command(after_help = UP_EXAMPLES)]
+    Up(UpArgs),
+    /// Run one server in the foreground
+    #[command(after_help = SERVE_EXAMPLES)]
+    Serve(ServeArgs),
+    /// Show what the servers say about themselves
+    #[command(after_help = STATUS_EXAMPLES)]
+    Status(StatusArgs),
+}
+
+#[derive(Args)]
+struct ServeArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Which [[server]] of the configuration this process is
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=254))]
+    id: u8,
+    #[command(flatten)]
+    log: LogArgs,
+    /// Stop when standard input ends: `up` holds its other end
+    #[arg(long, hide = true)]
+    exit_with_stdin: bool,
+}
+
+#[derive(Args)]
+struct StatusArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Print one JSON object instead of the table
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let code = match cli.command.unwrap_or(Command::Up(cli.up)) {
+        Command::Up(args) => up(&args),
+        Command::Serve(args) => serve(&args),
+        Command::Status(args) => status(&args),
+    };
+    ExitCode::from(code.unwrap_or_else(explain))
+}
+
+fn up(args: &UpArgs) -> Result<u8, Failure> {
+    let (log, flush) = logging::logger(&args.log);
+    logging::abort_on_panic(&log, &flush);
+    let code = block_on(up::run(args, log));
+    flush.now();
+    code
+}
+
+fn serve(args: &ServeArgs) -> Result<u8, Failure> {
+    let cluster = Arc::new(args.config.load()?);
+    cluster.server(Sid(args.id))?;
+    let (log, flush) = logging::logger(&args.log);
+    let log = log.new(o!("server" => args.id));
+    logging::abort_on_panic(&log, &flush);
+    let served = boot::serve(cluster, Sid(args.id), log.clone(), args.exit_with_stdin);
+    if let Err(Failure::System(e)) = &served {
+        error!(log, "Severe unrecoverable error, exiting"; "error" => %e);
+    }
+    flush.now();
+    served.map(|()| 0)
+}
+
+fn status(args: &StatusArgs) -> Result<u8, Failure> {
+    let cluster = args.config.load()?;
+    let answers = block_on(async { Ok(status::ask_all(&cluster).await) })?;
+    let text = if args.json {
+        format!("{}\n", status::json(&cluster, &answers))
+    } else {
+        status::table(&cluster, &answers)
+    };
+    // A reader that has seen enough (`| head`) is no failure.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    Ok(u8::from(status::quorum(&cluster, &answers).is_none()))
+}
+
+/// Runs what needs no actors on this thread.
+fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+/// One line for the operator, and the exit code that goes with it.
+fn explain(failure: Failure) -> u8 {
+    let (line, code) = match failure {
+        Failure::Config(error) => (error.to_string(), EXIT_CONFIG),
+        Failure::System(error) => (error.to_string(), 1),
+    };
+    let _ = writeln!(std::io::stderr(), "zabra: {line}");
+    code
+}

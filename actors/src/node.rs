@@ -410,6 +410,7 @@ impl Node {
         for gauge in [&stats.learners, &stats.synced_followers, &stats.synced_observers, &stats.leader] {
             gauge.set(0);
         }
+        debug!(self.log, "draining"; "reason" => &ended.reason, "installing" => ended.installing);
         self.actors.replica.do_send(FromNode::Stop);
         if !ended.installing {
             self.actors.txn_log.do_send(LogOrder::Drain);

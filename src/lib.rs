@@ -1,1 +1,3 @@
+//! The body of zabra: sockets, files, configuration and tools around the brain in `zabra-actors`.
 
+pub mod client;

@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod boot;
+pub mod client;
 pub mod config;
 pub mod disk;
 pub mod logging;

@@ -1,5 +1,7 @@
 //! The codec against bytes of Apache's own client and server (see `vectors/README.md`): what it reads, it writes the same.
 
+#![allow(clippy::unwrap_used)] // a test's helpers are tests
+
 use std::collections::BTreeMap;
 use std::path::Path;
 

@@ -1,17 +1,42 @@
 //! One server of the ensemble, from its configuration to its end. The only place that knows every part.
+//!
+//! ```text
+//! thread  what runs there
+//! core    the brain: Node, roles, Replica, WatchManager ...; sockets too, on a machine with few cores
+//! disk    TxnLog: blocks in fdatasync
+//! snap    Snapshotter: writes for seconds
+//! io-N    client connections, on a machine with more cores
+//! log     writes log lines
+//! ```
+//!
+//! All ports are bound before anything starts, so that a wrong address is a line about the configuration.
+//! Clients are accepted from the start and served as soon as the server is in step with a quorum.
 
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use actix::System;
+use actix::{Arbiter, System};
 use slog::{Logger, info, o, warn};
+use tokio::sync::mpsc;
+use zabra_actors::brain::{self, Parts, Placement, Running};
+use zabra_actors::core::replica::{Settings, session_id_base};
+use zabra_actors::ports::{NoWitness, OnFault, PeerLinks, WallClock};
 use zabra_actors::stats::Stats;
-use zabra_actors::types::Sid;
+use zabra_actors::types::{Fault, Sid, WallMillis};
 
 use crate::admin::{self, Subject};
 use crate::config::{Cluster, ConfigError, Server};
+use crate::disk::{self, DiskSettings, FileSnapStore, FileTxnStore, RealDisk};
+use crate::net::links::{Links, LinksSettings, PeerAddr};
+use crate::net::listener::{ClientSettings, Listener};
 use crate::stop::StopSignals;
+
+/// With fewer cores a thread of its own for sockets costs more in wake-ups than it brings.
+const CORES_FOR_IO: usize = 4;
+/// More threads than this cannot keep one core thread busy.
+const MAX_IO_THREADS: usize = 4;
 
 /// Why a server ended otherwise than by request.
 #[derive(Debug)]
@@ -20,6 +45,8 @@ pub enum Failure {
     Config(ConfigError),
     /// The system refuses something that has nothing to do with the configuration.
     System(io::Error),
+    /// The disk failed, or holds what it must not hold.
+    Disk(Fault),
 }
 
 impl From<ConfigError> for Failure {
@@ -31,6 +58,12 @@ impl From<ConfigError> for Failure {
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Failure {
         Failure::System(error)
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Failure {
+        Failure::Disk(fault)
     }
 }
 
@@ -48,25 +81,172 @@ async fn run(cluster: Arc<Cluster>, me: Sid, log: Logger, exit_with_stdin: bool)
         // Otherwise `up` has said it once for all its servers.
         cluster.announce(&log);
     }
+    let server = cluster.server(me)?;
+    let ports = Ports::bind(&cluster, server)?;
+    let stores = open_disk(&cluster, server, &log)?;
     let stats = Arc::new(Stats::default());
-    stats.quorum_size.set(i64::try_from(cluster.ensemble(me).voters().count()).expect("at most 254"));
-    if let Some(listener) = bind_admin(&cluster, cluster.server(me)?)? {
-        let log = log.new(o!("part" => "admin"));
-        info!(log, "Started AdminServer on address {}", listener.local_addr()?);
-        let subject = Arc::new(Subject::new(cluster.clone(), me, stats.clone()));
-        actix::spawn(async move {
-            if let Err(e) = admin::serve(listener, subject, std::future::pending()).await {
-                warn!(log, "AdminServer has ended; the server goes on"; "error" => %e);
-            }
-        });
-    }
-    let reason = stop.next().await;
+    start_admin(&cluster, me, ports.admin, &stats, &log)?;
+
+    let (failed, mut faults) = mpsc::unbounded_channel();
+    let on_fault: OnFault = Arc::new(move |fault: &Fault| {
+        let _ = failed.send(Fault(fault.0.clone())); // nobody listens when the process is ending already
+    });
+    let (running, links) = start_brain(&cluster, me, ports.peer, stores, on_fault, &stats, &log)?;
+    let settings = client_settings(&cluster, server);
+    let brain = running.brain.clone();
+    let clients = Listener::start_on(ports.client, settings, brain, stats, io_threads(), &log)?;
+
+    let reason = tokio::select! {
+        biased;
+        Some(fault) = faults.recv() => return Err(Failure::Disk(fault)),
+        reason = stop.next() => reason,
+    };
     info!(log, "shutting down"; "reason" => reason);
+    // Clients hear what was decided for them; peers see the links go and need not wait for a time-out.
+    clients.close().await;
+    running.halt();
+    links.close().await;
     Ok(())
 }
 
-/// The listener of the operators' port, if there is to be one.
-fn bind_admin(cluster: &Cluster, server: &Server) -> Result<Option<TcpListener>, ConfigError> {
-    let Some(address) = &server.admin else { return Ok(None) };
-    cluster.bind(server, "admin", address).map(Some)
+/// The server's listening sockets.
+struct Ports {
+    client: TcpListener,
+    peer: TcpListener,
+    admin: Option<TcpListener>,
+}
+
+impl Ports {
+    fn bind(cluster: &Cluster, server: &Server) -> Result<Ports, ConfigError> {
+        let admin =
+            server.admin.as_ref().map(|address| cluster.bind(server, "admin", address)).transpose()?;
+        let client = cluster.bind(server, "client", &server.client)?;
+        let peer = cluster.bind(server, "peer", &server.peer)?;
+        Ok(Ports { client, peer, admin })
+    }
+}
+
+fn open_disk(
+    cluster: &Cluster,
+    server: &Server,
+    log: &Logger,
+) -> Result<(FileTxnStore, FileSnapStore), Fault> {
+    let settings = DiskSettings {
+        dir: server.data_dir.clone(),
+        id: server.id,
+        preallocate: cluster.storage.prealloc,
+        retain: cluster.storage.retain as usize,
+    };
+    disk::open(Arc::new(RealDisk), settings, log.new(o!("part" => "disk")))
+}
+
+fn start_admin(
+    cluster: &Arc<Cluster>,
+    me: Sid,
+    listener: Option<TcpListener>,
+    stats: &Arc<Stats>,
+    log: &Logger,
+) -> io::Result<()> {
+    let Some(listener) = listener else { return Ok(()) };
+    let log = log.new(o!("part" => "admin"));
+    info!(log, "Started AdminServer on address {}", listener.local_addr()?);
+    let subject = Arc::new(Subject::new(cluster.clone(), me, stats.clone()));
+    actix::spawn(async move {
+        if let Err(e) = admin::serve(listener, subject, std::future::pending()).await {
+            warn!(log, "AdminServer has ended; the server goes on"; "error" => %e);
+        }
+    });
+    Ok(())
+}
+
+fn start_brain(
+    cluster: &Cluster,
+    me: Sid,
+    peer_port: TcpListener,
+    (txn_store, snap_store): (FileTxnStore, FileSnapStore),
+    on_fault: OnFault,
+    stats: &Arc<Stats>,
+    log: &Logger,
+) -> io::Result<(Running, Links)> {
+    let (min_session_timeout_ms, max_session_timeout_ms) = cluster.session_timeouts_ms();
+    let first_session = session_id_base(me, SystemWall.now());
+    let parts = Parts {
+        ensemble: cluster.ensemble(me),
+        timing: cluster.timing(),
+        settings: Settings { me, min_session_timeout_ms, max_session_timeout_ms, first_session },
+        snap_count: cluster.storage.snap_count,
+        snap_size: cluster.storage.snap_size,
+        txn_store: Box::new(txn_store),
+        snap_store: Box::new(snap_store),
+        wall: Arc::new(SystemWall),
+        witness: Arc::new(NoWitness),
+        on_fault,
+        stats: stats.clone(),
+        log: log.clone(),
+    };
+    let placement = Placement { disk: Some(Arbiter::new().handle()), snap: Some(Arbiter::new().handle()) };
+    let mut started = None;
+    let running = brain::start(parts, &placement, |node| {
+        match Links::start_on(peer_port, links_settings(cluster, me), node, log) {
+            Ok(links) => {
+                started = Some(Ok(links.clone()));
+                Arc::new(links)
+            }
+            Err(error) => {
+                started = Some(Err(error));
+                Arc::new(NoLinks)
+            }
+        }
+    });
+    let links = started.expect("links are made while the brain starts")?;
+    Ok((running, links))
+}
+
+/// Stands in for links that could not be made, until the server has ended for that reason.
+struct NoLinks;
+
+impl PeerLinks for NoLinks {
+    fn send(&self, _: &[(Sid, zabra_actors::types::Tenure)], _: &zabra_actors::types::Packet) {}
+}
+
+fn links_settings(cluster: &Cluster, me: Sid) -> LinksSettings {
+    let members = cluster.servers.values();
+    LinksSettings {
+        me,
+        cluster: cluster.name.clone(),
+        members: members
+            .map(|s| PeerAddr { sid: s.id, addr: s.peer.to_string(), membership: s.role })
+            .collect(),
+        listen: cluster.servers[&me].peer.to_string(),
+    }
+}
+
+fn client_settings(cluster: &Cluster, server: &Server) -> ClientSettings {
+    let unlimited = |limit: Option<u32>| limit.unwrap_or(0) as usize;
+    ClientSettings {
+        listen: server.client.to_string(),
+        max_connections_per_ip: unlimited(cluster.client.max_connections_per_ip),
+        max_connections: unlimited(cluster.client.max_connections),
+        max_frame: cluster.limits.max_frame,
+        max_outstanding: cluster.limits.max_outstanding as usize,
+        four_letter_words: cluster.admin.four_letter_words.iter().cloned().collect(),
+        super_digest: None,
+        standalone: cluster.servers.len() == 1,
+    }
+}
+
+/// Threads for client connections; none means the core thread.
+fn io_threads() -> Vec<actix::ArbiterHandle> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = if cores < CORES_FOR_IO { 0 } else { (cores / 4).min(MAX_IO_THREADS) };
+    (0..threads).map(|_| Arbiter::new().handle()).collect()
+}
+
+struct SystemWall;
+
+impl WallClock for SystemWall {
+    fn now(&self) -> WallMillis {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        WallMillis::try_from(since.as_millis()).expect("this side of the year 292 million")
+    }
 }

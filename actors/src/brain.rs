@@ -12,7 +12,7 @@ use crate::election::Election;
 use crate::handle::{Brain, FromPeer};
 use crate::node::{Actors, Node, Setup};
 use crate::ports::{OnFault, PeerLinks, SnapStore, TxnStore, WallClock, Witness};
-use crate::replica::{Neighbours, Replica};
+use crate::replica::{Neighbours, Replica, SnapshotDue};
 use crate::session_tracker::{ReportTo, SessionTracker};
 use crate::snapshotter::Snapshotter;
 use crate::stats::Stats;
@@ -30,6 +30,8 @@ pub struct Parts {
     pub settings: Settings,
     /// Transactions between snapshots.
     pub snap_count: u64,
+    /// Bytes of log between snapshots.
+    pub snap_size: u64,
     /// The log.
     pub txn_store: Box<dyn TxnStore>,
     /// The snapshots.
@@ -79,7 +81,10 @@ pub fn start(
     links: impl FnOnce(Recipient<FromPeer>) -> Arc<dyn PeerLinks>,
 ) -> Running {
     let clock = Monotonic::start();
-    let Parts { ensemble, timing, settings, snap_count, wall, witness, on_fault, stats, log, .. } = parts;
+    let Parts {
+        ensemble, timing, settings, snap_count, snap_size, wall, witness, on_fault, stats, log, ..
+    } = parts;
+    let ensemble_me = ensemble.me;
     let child = |actor: &'static str| log.new(o!("actor" => actor));
 
     // Node is made last but must be known first: its context exists before it does.
@@ -123,7 +128,7 @@ pub fn start(
         };
         let replica = Replica::new(
             settings,
-            snap_count,
+            SnapshotDue::new(snap_count, snap_size, ensemble_me),
             neighbours,
             wall.clone(),
             witness.clone(),

@@ -84,22 +84,33 @@ pub struct Neighbours {
     pub snapshotter: Addr<Snapshotter>,
 }
 
-/// When to take a snapshot: after this many transactions, plus a part that differs from server to server
-/// so that an ensemble does not snapshot all at once (Apache draws it at random; the id will do).
-struct SnapshotDue {
-    every: u64,
-    left: u64,
+/// When to take a snapshot: after so many transactions or bytes of log, plus a part that differs from
+/// server to server so that an ensemble does not snapshot all at once (Apache draws it at random; the id
+/// will do).
+pub struct SnapshotDue {
+    every: Amount,
+    left: Amount,
+}
+
+#[derive(Clone, Copy)]
+struct Amount {
+    txns: u64,
+    bytes: u64,
 }
 
 impl SnapshotDue {
-    fn new(snap_count: u64, me: Sid) -> SnapshotDue {
-        let half = (snap_count / 2).max(1);
-        SnapshotDue { every: half + half * (u64::from(me.0) % 8) / 8, left: half }
+    /// At the latest after `txns` transactions or `bytes` of log.
+    pub fn new(txns: u64, bytes: u64, me: Sid) -> SnapshotDue {
+        let part = |of: u64| (of / 2).max(1) + of / 2 * (u64::from(me.0) % 8) / 8;
+        let every = Amount { txns: part(txns), bytes: part(bytes) };
+        SnapshotDue { every, left: every }
     }
 
-    fn applied(&mut self, count: usize) -> bool {
-        self.left = self.left.saturating_sub(count as u64);
-        let due = self.left == 0;
+    fn is_due_after(&mut self, entries: &[Arc<Entry>]) -> bool {
+        let bytes: usize = entries.iter().map(|entry| entry.bytes.len()).sum();
+        self.left.txns = self.left.txns.saturating_sub(entries.len() as u64);
+        self.left.bytes = self.left.bytes.saturating_sub(bytes as u64);
+        let due = self.left.txns == 0 || self.left.bytes == 0;
         if due {
             self.left = self.every;
         }
@@ -126,7 +137,7 @@ impl Replica {
     /// A replica of a fresh tree, which serves nobody until it is told to.
     pub fn new(
         settings: Settings,
-        snap_count: u64,
+        snapshot_due: SnapshotDue,
         neighbours: Neighbours,
         wall: Arc<dyn WallClock>,
         witness: Arc<dyn Witness>,
@@ -135,7 +146,6 @@ impl Replica {
         log: Logger,
     ) -> Replica {
         let meter = Meter::new(&stats, |s| &s.replica);
-        let snapshot_due = SnapshotDue::new(snap_count, settings.me);
         Replica {
             core: Core::new(settings, Tree::new()),
             role: None,
@@ -156,7 +166,7 @@ impl Replica {
     }
 
     fn commit(&mut self, entries: Vec<Arc<Entry>>) {
-        let due = self.snapshot_due.applied(entries.len());
+        let due = self.snapshot_due.is_due_after(&entries);
         self.step(Input::Commit(entries));
         self.bear_witness();
         // Only what a quorum has is ever in the tree while a role serves; a tentative tree is not saved.

@@ -106,6 +106,7 @@ impl Links {
         log: &Logger,
     ) -> io::Result<Links> {
         let listen = listener.local_addr()?;
+        listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
         let identity = identity(&settings);
         let log = log.new(o!("part" => "links"));

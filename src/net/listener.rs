@@ -97,7 +97,20 @@ impl Listener {
         log: &Logger,
     ) -> io::Result<Listener> {
         let listener = bind("clients", &settings.listen)?;
+        Listener::start_on(listener, settings, brain, stats, arbiters, log)
+    }
+
+    /// As [`Listener::start`], on a socket that listens already.
+    pub fn start_on(
+        listener: std::net::TcpListener,
+        settings: ClientSettings,
+        brain: Brain,
+        stats: Arc<Stats>,
+        arbiters: Vec<ArbiterHandle>,
+        log: &Logger,
+    ) -> io::Result<Listener> {
         let local_addr = listener.local_addr()?;
+        listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
         let log = log.new(o!("part" => "clients"));
         let (per_ip, total) = (settings.max_connections_per_ip, settings.max_connections);

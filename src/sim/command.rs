@@ -108,7 +108,8 @@ fn print_failure(failure: &Failure, json: bool) {
 }
 
 fn print_total(total: &Total, json: bool) {
-    let Total { runs, acknowledged, faults, epochs, syncs: (diffs, truncs, snaps), slowest_recovery_ms } = total;
+    let Total { runs, acknowledged, faults, epochs, syncs: (diffs, truncs, snaps), slowest_recovery_ms } =
+        total;
     if json {
         let object = serde_json::json!({
             "runs": runs, "acknowledged": acknowledged, "faults": faults, "epochs": epochs, "diff": diffs,

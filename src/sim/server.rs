@@ -111,6 +111,7 @@ impl SimServer {
                 first_session: session_id_base(sid, wall.now()),
             },
             snap_count,
+            snap_size: u64::MAX,
             txn_store: Box::new(WatchedTxns { watched: watched.clone(), store: txns }),
             snap_store: Box::new(WatchedSnaps { watched, store: snaps }),
             wall,

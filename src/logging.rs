@@ -177,5 +177,9 @@ pub fn abort_on_panic(log: &Logger, flush: &Flush) {
 
 fn describe(panic: &PanicHookInfo<'_>) -> String {
     let place = panic.location().map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();
-    format!("{}{place}", panic.payload_as_str().unwrap_or("no message"))
+    let payload = panic.payload();
+    // `panic!` with a literal carries a &str, with arguments a String.
+    let text =
+        payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
+    format!("{}{place}", text.unwrap_or("no message"))
 }

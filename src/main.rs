@@ -17,12 +17,12 @@ use zabra_actors::types::Sid;
 
 const EXAMPLES: &str = "\
 Examples:
-  zabra                                      all servers of cluster.toml on this machine (as `zabra up`)
-  zabra up --set timing.tick_time=500ms      the same with another tick
+  zabra                                  all servers of cluster.toml on this machine
+  zabra up --set timing.tick_time=500ms  the same with another tick
   zabra serve --config /etc/zabra.toml --id 1
   zabra status --json
 
-Configuration: the file, then variables ZABRA_SECTION__KEY (ZABRA_TIMING__TICK_TIME=500ms), then --set.
+Configuration, the later wins: the file; variables as ZABRA_TIMING__TICK_TIME=500ms; --set.
 
 Exit codes: 0 stopped as asked, 1 something failed, 2 wrong command line or configuration,
 3 the disk failed or holds what it must not hold.";
@@ -164,7 +164,11 @@ fn status(args: &StatusArgs) -> Result<u8, Failure> {
 
 /// Runs what needs no actors on this thread.
 fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let done = runtime.block_on(work);
+    // A look-up of a name that still hangs must not hold up the end.
+    runtime.shutdown_background();
+    done
 }
 
 /// One line for the operator, and the exit code that goes with it.

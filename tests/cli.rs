@@ -1,5 +1,7 @@
 //! The binary as operators use it: help, exit codes, a whole ensemble of processes.
 
+#![allow(clippy::unwrap_used)] // helpers of tests, too, may stop a test
+
 mod ensemble;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -157,14 +159,33 @@ fn up_reports_a_death_and_stops_the_rest() {
     assert!(report.contains("restart: zabra serve --config cluster.toml --id 1"), "{report}");
     kill_process(pids[&2], Signal::KILL).unwrap();
     up.log_line(&["the servers that are left are no quorum"]);
+    // Two at once are one: `timeout` signals the process and its group.
+    up.signal(Signal::INT);
     up.signal(Signal::TERM);
-    wait_for(&up.stdout, &["stopping: SIGTERM"]);
+    wait_for(&up.stdout, &["stopping: "]);
     wait_for(&up.stdout, &["all servers have stopped"]);
     assert_eq!(up.end().code(), Some(0));
     assert!(ensemble.path().join("data/3").is_dir());
     for [_, _, admin] in &ensemble.ports {
         assert!(TcpStream::connect(("127.0.0.1", *admin)).is_err(), "a server has outlived `up`");
     }
+}
+
+#[test]
+fn a_server_that_does_not_stop_is_killed_when_asked_again() {
+    let ensemble = Ensemble::new(2);
+    let mut up = Running::start(&mut ensemble.zabra(&["up"]));
+    kill_process(await_start(&up, 2)[&1], Signal::STOP).unwrap();
+    up.signal(Signal::TERM);
+    wait_for(&up.stdout, &["stopping: SIGTERM"]);
+    let mut log = Vec::new();
+    while !log.iter().any(|line: &String| line.contains("killing 1 servers")) {
+        up.signal(Signal::TERM);
+        log.extend(up.stderr.recv_timeout(Duration::from_millis(100)).ok());
+    }
+    up.log_line(&["server 1 did not stop cleanly: signal: 9"]);
+    wait_for(&up.stdout, &["all servers have stopped"]);
+    assert_eq!(up.end().code(), Some(1));
 }
 
 #[test]

@@ -100,10 +100,12 @@ pub async fn serve(
 }
 
 async fn index(State(subject): State<Arc<Subject>>) -> String {
-    let status = subject.status();
+    let ServerStatus { id, version, state, phase, .. } = subject.status();
+    let name = &subject.cluster.name;
     format!(
-        "zabra {}, server {} of {}: {}, {}\n\n/status   this server as JSON\n/metrics  its figures for Prometheus\n",
-        status.version, status.id, subject.cluster.name, status.state, status.phase
+        "zabra {version}, server {id} of {name}: {state}, {phase}\n\n\
+         /status   this server as JSON\n\
+         /metrics  its figures for Prometheus\n"
     )
 }
 

@@ -34,9 +34,7 @@ pub(super) fn warnings(cluster: &Cluster) -> Vec<String> {
         1 => "one participant: the service stops with it; three survive the loss of one".to_string(),
         n if n % 2 == 0 => {
             let (lose, fewer) = ((n - 1) / 2, n - 1);
-            format!(
-                "{n} participants survive the loss of {lose}, no more than {fewer} do; an odd number is better"
-            )
+            format!("{n} participants survive the loss of {lose}, as {fewer} do; take an odd number")
         }
         _ => return Vec::new(),
     };

@@ -39,6 +39,10 @@ const SLOW_START: Duration = Duration::from_secs(30);
 /// How long servers may take to stop before they are killed.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
 
+/// A second request to stop within this time is the first one's echo: whoever signals both the process and
+/// its group (`timeout`) signals twice. A later one is impatience.
+const ECHO: Duration = Duration::from_secs(1);
+
 /// Flags of `zabra up`.
 #[derive(clap::Args, Clone, Debug)]
 pub struct UpArgs {
@@ -106,7 +110,7 @@ impl<'a> Up<'a> {
                 biased;
                 reason = stop.next() => return Some(reason),
                 ended = self.children.join_next() => match ended {
-                    Some(ended) => self.report(ended.expect("a child's task neither panics nor is aborted")),
+                    Some(ended) => self.report(ended.expect(ATTENDED)),
                     None => {
                         error!(self.log, "every server has exited, nothing is left to run");
                         return None;
@@ -119,7 +123,7 @@ impl<'a> Up<'a> {
 
     /// Says loudly that a server has died, and what to do.
     fn report(&mut self, (sid, ended): (Sid, io::Result<ExitStatus>)) {
-        let how = ended.map_or_else(|e| e.to_string(), |status| status.to_string());
+        let how = how(ended);
         let mut restart = vec!["zabra serve".to_string()];
         restart.extend(self.args.config.to_flags().iter().map(|flag| flag.to_string_lossy().into_owned()));
         restart.push(format!("--id {sid}"));
@@ -135,28 +139,35 @@ impl<'a> Up<'a> {
     async fn shut_down(&mut self, reason: &str, stop: &mut StopSignals) -> u8 {
         self.output.say(&self.log, &format!("stopping: {reason}"));
         self.orders.send_replace(Order::Terminate);
-        let limit = Instant::now() + STOP_LIMIT;
+        let asked = Instant::now();
         let mut code = 0;
         loop {
             let killing = *self.orders.borrow() == Order::Kill;
             tokio::select! {
                 biased;
                 ended = self.children.join_next() => match ended {
-                    Some(ended) => {
-                        let (sid, ended) = ended.expect("a child's task neither panics nor is aborted");
-                        if !ended.as_ref().is_ok_and(ExitStatus::success) {
-                            warn!(self.log, "server {sid} did not stop cleanly"; "ended" => ?ended);
-                            code = 1;
-                        }
-                    }
+                    Some(ended) => code = code.max(self.farewell(ended.expect(ATTENDED))),
                     None => break,
                 },
-                _ = stop.next(), if !killing => self.kill("asked to stop again"),
-                () = sleep_until(limit), if !killing => self.kill("the time to stop is over"),
+                _ = stop.next(), if !killing => {
+                    if asked.elapsed() > ECHO {
+                        self.kill("asked to stop again");
+                    }
+                }
+                () = sleep_until(asked + STOP_LIMIT), if !killing => self.kill("the time to stop is over"),
             }
         }
         self.output.say(&self.log, "all servers have stopped");
         code
+    }
+
+    /// A server has ended because it was asked to. Answers what that means for the exit code.
+    fn farewell(&self, (sid, ended): (Sid, io::Result<ExitStatus>)) -> u8 {
+        if ended.as_ref().is_ok_and(ExitStatus::success) {
+            return 0;
+        }
+        warn!(self.log, "server {sid} did not stop cleanly: {}", how(ended));
+        1
     }
 
     fn kill(&self, reason: &str) {
@@ -164,6 +175,14 @@ impl<'a> Up<'a> {
             "reason" => reason, "limit_s" => STOP_LIMIT.as_secs());
         self.orders.send_replace(Order::Kill);
     }
+}
+
+/// Why the end of a child's task is always the child's own.
+const ATTENDED: &str = "a child's task neither panics nor is aborted";
+
+/// How a process has ended, or why that is not known.
+fn how(ended: io::Result<ExitStatus>) -> String {
+    ended.map_or_else(|e| e.to_string(), |status| status.to_string())
 }
 
 /// The way from nothing to a quorum, as it was shown last.

@@ -1,5 +1,7 @@
 //! A directory with a `cluster.toml` of its own, and the real binary to run on it.
 
+#![allow(dead_code)] // not every test file needs all of it
+
 use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -18,7 +20,6 @@ pub fn zabra() -> Command {
 }
 
 /// What the binary wrote to standard error, without the last line break.
-#[allow(dead_code)] // not every test file needs it
 pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).trim_end().to_string()
 }
@@ -47,7 +48,6 @@ impl Ensemble {
         Ensemble { dir, ports }
     }
 
-    #[allow(dead_code)] // not every test file needs it
     pub fn file(&self) -> PathBuf {
         self.dir.path().join("cluster.toml")
     }

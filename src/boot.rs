@@ -24,13 +24,12 @@ use zabra_actors::brain::{self, Parts, Placement, Running};
 use zabra_actors::core::replica::{Settings, session_id_base};
 use zabra_actors::ports::{NoWitness, OnFault, PeerLinks, WallClock};
 use zabra_actors::stats::Stats;
-use zabra_actors::types::{Fault, Sid, WallMillis};
+use zabra_actors::types::{Fault, Packet, Sid, Tenure, WallMillis};
 
 use crate::admin::{self, Subject};
 use crate::config::{Cluster, ConfigError, Server};
 use crate::disk::{self, DiskSettings, FileSnapStore, FileTxnStore, RealDisk};
-use crate::net::links::{Links, LinksSettings, PeerAddr};
-use crate::net::listener::{ClientSettings, Listener};
+use crate::net::{ClientSettings, Links, LinksSettings, Listener, PeerAddr};
 use crate::stop::StopSignals;
 
 /// With fewer cores a thread of its own for sockets costs more in wake-ups than it brings.
@@ -206,7 +205,7 @@ fn start_brain(
 struct NoLinks;
 
 impl PeerLinks for NoLinks {
-    fn send(&self, _: &[(Sid, zabra_actors::types::Tenure)], _: &zabra_actors::types::Packet) {}
+    fn send(&self, _: &[(Sid, Tenure)], _: &Packet) {}
 }
 
 fn links_settings(cluster: &Cluster, me: Sid) -> LinksSettings {

@@ -207,10 +207,11 @@ async fn converse(
 ) -> End {
     let (outbox, drain) = outbox(delivery::MAX_QUEUED);
     let conn = admitted.conn;
-    clients.brain.opened.do_send(Opened { conn, sink: Box::new(delivery::Sink(outbox)) });
+    let ids = auth::initial(admitted.figures.remote.ip());
+    let sink = Box::new(delivery::Sink(outbox));
+    clients.brain.opened.do_send(Opened { conn, auth: ids.clone(), sink });
     clients.brain.clients.do_send(FromClient::Connect { conn, request });
 
-    let ids = auth::initial(admitted.figures.remote.ip());
     let talk = Rc::new(Talk::new(admitted, clients.clone()));
     let (mut reader, writer) = socket.into_split();
     // A task of its own, so that a client that asks without pause cannot keep its answers from leaving.

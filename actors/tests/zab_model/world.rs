@@ -41,6 +41,10 @@ struct Faults {
     /// How much of the time disks and ticks get.
     disk: usize,
     tick: usize,
+    /// Leaders are not elected but drawn: who leads must never matter for safety.
+    drawn_leaders: bool,
+    /// One in so many of those leads although somebody does.
+    rivals: usize,
 }
 
 /// What has been seen at least once, so that a test that never gets anywhere is noticed.
@@ -122,10 +126,12 @@ impl World {
         let faults = Faults {
             break_wire: [60, 200, 1_000][rng.below(3)],
             mend_wire: [10, 50][rng.below(2)],
-            crash: [80, 300, 2_000][rng.below(3)],
+            crash: [40, 100, 300, 2_000][rng.below(4)],
             restart: [10, 60][rng.below(2)],
             disk: [2, 5, 20][rng.below(3)],
             tick: [5, 12, 30][rng.below(3)],
+            drawn_leaders: rng.one_in(2),
+            rivals: [2, 4, 20][rng.below(3)],
         };
         let server = || Server { disk: Disk::default(), tenure: Tenure(0), process: None };
         let servers = sids.iter().map(|sid| (*sid, server())).collect();
@@ -183,6 +189,9 @@ impl World {
     pub fn run(&mut self, steps: usize) {
         for _ in 0..steps {
             self.fault();
+            if self.faults.drawn_leaders && self.rng.one_in(10) {
+                self.draw_leader();
+            }
             match self.rng.below(100) {
                 0..=4 => self.propose(),
                 5..=9 => self.stream(),
@@ -217,9 +226,32 @@ impl World {
         }
     }
 
+    /// A server without a role gets one: it leads, or follows whoever leads.
+    fn draw_leader(&mut self) {
+        let is_looking = |server: &Server| {
+            server.process.as_ref().is_some_and(|process| matches!(process.state, State::Looking(_)))
+        };
+        let leads = |server: &Server| {
+            server.process.as_ref().is_some_and(|process| matches!(process.state, State::Leading { .. }))
+        };
+        let looking: Vec<Sid> =
+            self.sids().into_iter().filter(|sid| is_looking(&self.servers[sid])).collect();
+        let leading: Vec<Sid> = self.sids().into_iter().filter(|sid| leads(&self.servers[sid])).collect();
+        let Some(sid) = self.rng.pick(&looking) else { return };
+        let voter = self.ensemble.is_voter(sid);
+        match self.rng.pick(&leading) {
+            Some(leader) if !voter || !self.rng.one_in(self.faults.rivals) => self.follow(sid, leader),
+            _ if voter => self.lead(sid),
+            _ => {}
+        }
+    }
+
     /// No more faults: a quorum, and then everybody, must serve the same.
     pub fn heal(&mut self) {
         self.tell(Sid(0), format_args!("--- healed ---"));
+        if std::mem::take(&mut self.faults.drawn_leaders) {
+            self.sids().into_iter().for_each(|sid| self.crash(sid));
+        }
         self.sids().into_iter().for_each(|sid| self.start(sid));
         let until = self.now + PATIENCE_MS;
         let before = self.ghosts.committed.len();
@@ -540,6 +572,9 @@ impl World {
     }
 
     fn step_election(&mut self, sid: Sid, input: election::Input) {
+        if self.faults.drawn_leaders {
+            return;
+        }
         let Some(process) = self.process(sid) else { return };
         let mut effects = Vec::new();
         process.election.step(input, &mut effects);
@@ -634,6 +669,9 @@ impl World {
                     _ => {}
                 }
                 for (peer, learner) in to {
+                    if let Packet::LeaderInfo { epoch } = packet {
+                        self.ghosts.announced(sid, peer, learner, epoch, &self.servers[&sid].disk);
+                    }
                     self.send(sid, peer, learner, packet.clone());
                 }
             }
@@ -696,6 +734,9 @@ impl World {
             learner::Effect::Send(packet) => {
                 if let Packet::Ack { zxid } = packet {
                     self.ghosts.acknowledged(sid, leader, tenure, zxid, &server.disk);
+                }
+                if matches!(packet, Packet::AckEpoch { .. }) {
+                    self.ghosts.promised(sid, tenure, &server.disk);
                 }
                 if matches!(packet, Packet::AckEpoch { last: Zxid::ZERO, current: None }) {
                     self.coverage.refused_truncs += usize::from(server.disk.last() > Zxid::ZERO);

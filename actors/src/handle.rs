@@ -3,7 +3,7 @@
 use actix::prelude::*;
 
 use crate::ports::ClientSink;
-use crate::types::{ConnId, ConnectRequest, Envelope, Request, Sid};
+use crate::types::{Auth, ConnId, ConnectRequest, Envelope, Request, Sid};
 
 /// To WatchManager: a connection is there; before anything else about it.
 #[derive(Message)]
@@ -11,6 +11,8 @@ use crate::types::{ConnId, ConnectRequest, Envelope, Request, Sid};
 pub struct Opened {
     /// Its number.
     pub conn: ConnId,
+    /// Who it is before it says more: its address.
+    pub auth: Auth,
     /// The way back to it.
     pub sink: Box<dyn ClientSink>,
 }
@@ -18,6 +20,7 @@ pub struct Opened {
 /// To Replica: what connections have read. One message a socket read, whatever the number of requests.
 #[derive(Message, Debug)]
 #[rtype(result = "()")]
+#[allow(missing_docs)] // the fields are named for what they are
 pub enum FromClient {
     /// The first frame.
     Connect { conn: ConnId, request: ConnectRequest },

@@ -12,9 +12,21 @@
 //! | `TxnLog` | entries, epochs, truncations | what is durable |
 //! | `Snapshotter` | trees to save or to stream, pieces of a leader's snapshot | what is saved, sent, installed |
 
+pub mod brain;
 pub mod core;
+pub mod election;
 pub mod handle;
 pub mod jute;
+pub mod leader;
+pub mod learner;
+pub mod node;
 pub mod ports;
+pub mod replica;
+pub mod role;
+pub mod session_tracker;
+pub mod snapshotter;
 pub mod stats;
+pub mod turn;
+pub mod txn_log;
 pub mod types;
+pub mod watch_manager;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::core::history::History;
 use crate::core::tree::Tree;
-use crate::types::{Deliver, Entry, Epochs, Fault, Packet, Sid, Tenure, WallMillis, Zxid};
+use crate::types::{Deliver, Entry, Epoch, Epochs, Fault, Packet, Sid, Tenure, WallMillis, Zxid};
 
 /// What a server finds on its disk at start.
 pub struct Recovered {
@@ -86,7 +86,7 @@ pub trait SnapStore: Send {
 
 /// The way to the other servers. Never blocks; what cannot be sent (no link, a full queue) is dropped,
 /// and a dropped packet of a link means that a LinkDown follows.
-pub trait PeerLinks {
+pub trait PeerLinks: Send + Sync {
     /// One packet to several peers, encoded once.
     fn send(&self, to: &[(Sid, Tenure)], packet: &Packet);
 }
@@ -98,7 +98,26 @@ pub trait ClientSink: Send {
 }
 
 /// The wall clock: for times that are shown, never for decisions.
-pub trait WallClock: Send {
+pub trait WallClock: Send + Sync {
     /// Milliseconds since 1970.
     fn now(&self) -> WallMillis;
 }
+
+/// What happens when this machine fails: the server logs it and ends its process, the simulator ends the
+/// node. Nothing limps on, so it is called at most once.
+pub type OnFault = Arc<dyn Fn(&Fault) + Send + Sync>;
+
+/// Told of what must never go wrong, at the moment it happens. The simulator checks it against everything
+/// it has seen; a server has a witness that does not care.
+pub trait Witness: Send + Sync {
+    /// The tree has reached this transaction, with this digest, and shows it to clients.
+    fn delivered(&self, _zxid: Zxid, _digest: i64) {}
+
+    /// This server's leadership of an epoch is established.
+    fn leads(&self, _epoch: Epoch) {}
+}
+
+/// The witness of a production server.
+pub struct NoWitness;
+
+impl Witness for NoWitness {}

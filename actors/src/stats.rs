@@ -157,7 +157,7 @@ fn bucket_ceiling(bucket: usize) -> u64 {
 pub struct ActorStats {
     /// Messages handled.
     pub messages: Counter,
-    /// Messages sent to it and not handled yet.
+    /// Messages that the last turn found in the mailbox.
     pub depth: Gauge,
     /// Microseconds from the first message of a turn to its end.
     pub turn_us: Summary,

@@ -31,6 +31,7 @@ pub const MAX_NOTIFICATION_INTERVAL_MS: Millis = 3_000;
 
 /// What the election hears.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)] // the fields are named for what they are
 pub enum Input {
     /// This server is LOOKING: a new round begins with its own candidacy.
     Look { now: Millis, last: Zxid, current: Epoch },
@@ -49,6 +50,7 @@ pub enum Input {
 
 /// What the election wants done.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)] // the fields are named for what they are
 pub enum Effect {
     /// Tell these servers.
     Notify { to: Vec<Sid>, notification: Notification },

@@ -3,6 +3,7 @@
 
 pub mod acl;
 pub mod election;
+mod hash;
 pub mod history;
 pub mod leader;
 pub mod learner;

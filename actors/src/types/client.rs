@@ -36,6 +36,7 @@ pub struct ConnectResponse {
 
 /// What a request asks for. Paths are as the client sent them, not yet validated.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // the fields are named for what they are
 pub enum Op {
     /// Opcodes 1, 15, 19, 21. `acl: None` is a null list.
     Create { kind: CreateKind, path: Str, data: Option<Bytes>, acl: Option<Vec<Acl>>, flags: i32 },

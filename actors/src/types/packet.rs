@@ -22,6 +22,7 @@ pub struct Envelope {
 
 /// One packet. `L` is the learner, `ld` the leader.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)] // the fields are named for what they are
 pub enum Packet {
     /// Election, everybody to everybody.
     Notification(Notification),

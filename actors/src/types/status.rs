@@ -47,6 +47,7 @@ impl fmt::Display for ServerState {
 
 /// How the replica may serve its clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // the fields are named for what they are
 pub enum Service {
     /// No leader, or not yet in step with it: no clients.
     None,

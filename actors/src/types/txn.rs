@@ -38,6 +38,7 @@ pub enum CreateKind {
 
 /// A change. Versions are absolute, never increments, so that replay over a newer tree converges.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // the fields are named for what they are
 pub enum TxnBody {
     /// Type -10: a session begins, with its negotiated time-out in ms.
     CreateSession { timeout_ms: i32 },

@@ -68,6 +68,7 @@ pub struct Timing {
 
 /// What the leader hears.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)] // the fields are named for what they are
 pub enum Input {
     /// A learner's packet.
     Packet { now: Millis, from: Sid, tenure: Tenure, packet: Packet },
@@ -91,6 +92,7 @@ pub enum Input {
 
 /// What the leader wants done, in this order.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)] // the fields are named for what they are
 pub enum Effect {
     /// One packet to several learners.
     Send { to: Vec<(Sid, Tenure)>, packet: Packet },

@@ -63,6 +63,7 @@ pub struct Start {
 
 /// What a learner hears.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)] // the fields are named for what they are
 pub enum Input {
     /// The leader's packet, of this tenure.
     Packet { now: Millis, packet: Packet },
@@ -92,6 +93,7 @@ pub enum Input {
 
 /// What a learner wants done, in this order.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)] // the fields are named for what they are
 pub enum Effect {
     /// A packet to the leader.
     Send(Packet),

@@ -1,0 +1,159 @@
+//! Starts the actors of one server and tells them of each other. The only place that knows all of them.
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+use slog::{Logger, o};
+
+use crate::core::leader::Timing;
+use crate::core::quorum::Ensemble;
+use crate::core::replica::Settings;
+use crate::election::Election;
+use crate::handle::{Brain, FromPeer};
+use crate::node::{Actors, Node, Setup};
+use crate::ports::{OnFault, PeerLinks, SnapStore, TxnStore, WallClock, Witness};
+use crate::replica::{Neighbours, Replica};
+use crate::session_tracker::{ReportTo, SessionTracker};
+use crate::snapshotter::Snapshotter;
+use crate::stats::Stats;
+use crate::turn::{Halt, Monotonic};
+use crate::txn_log::TxnLog;
+use crate::watch_manager::WatchManager;
+
+/// What a server's brain is made of.
+pub struct Parts {
+    /// Who belongs to the ensemble, and which of them this is.
+    pub ensemble: Ensemble,
+    /// Ticks and limits.
+    pub timing: Timing,
+    /// Session bounds and ids.
+    pub settings: Settings,
+    /// Transactions between snapshots.
+    pub snap_count: u64,
+    /// The log.
+    pub txn_store: Box<dyn TxnStore>,
+    /// The snapshots.
+    pub snap_store: Box<dyn SnapStore>,
+    /// The wall clock.
+    pub wall: Arc<dyn WallClock>,
+    /// Told what must never go wrong: [`crate::ports::NoWitness`] in production.
+    pub witness: Arc<dyn Witness>,
+    /// What to do when this machine fails.
+    pub on_fault: OnFault,
+    /// Figures, shared with whoever shows them.
+    pub stats: Arc<Stats>,
+    /// The server's logger; each actor gets a child of it.
+    pub log: Logger,
+}
+
+/// Which threads may block. `None` puts an actor on the caller's own (the simulator has one thread).
+#[derive(Default)]
+pub struct Placement {
+    /// For the TxnLog: it waits for fsync.
+    pub disk: Option<ArbiterHandle>,
+    /// For the Snapshotter: it writes for seconds.
+    pub snap: Option<ArbiterHandle>,
+}
+
+/// A running brain.
+pub struct Running {
+    /// How the body speaks to it.
+    pub brain: Brain,
+    node: Addr<Node>,
+    watch_manager: Addr<WatchManager>,
+}
+
+impl Running {
+    /// Ends all actors at once, as a crash does.
+    pub fn halt(&self) {
+        self.node.do_send(Halt);
+        self.watch_manager.do_send(Halt);
+    }
+}
+
+/// Starts the actors on the current Arbiter (and those that may block where `placement` says). `links`
+/// is given the node's address, for what peers say, and makes the way to them.
+pub fn start(
+    parts: Parts,
+    placement: &Placement,
+    links: impl FnOnce(Recipient<FromPeer>) -> Arc<dyn PeerLinks>,
+) -> Running {
+    let clock = Monotonic::start();
+    let Parts { ensemble, timing, settings, snap_count, wall, witness, on_fault, stats, log, .. } = parts;
+    let child = |actor: &'static str| log.new(o!("actor" => actor));
+
+    // Node is made last but must be known first: its context exists before it does.
+    let mut watch_manager_addr = None;
+    let mut replica_addr = None;
+    let node = Node::create(|ctx| {
+        let links = links(ctx.address().recipient());
+        let snapshotter = Snapshotter::new(
+            parts.snap_store,
+            links.clone(),
+            ctx.address().recipient(),
+            on_fault.clone(),
+            stats.clone(),
+            child("snapshotter"),
+        );
+        let snapshotter = place(placement.snap.as_ref(), snapshotter);
+        let txn_log = TxnLog::new(
+            parts.txn_store,
+            ctx.address().recipient(),
+            snapshotter.clone(),
+            on_fault.clone(),
+            stats.clone(),
+            child("txn_log"),
+        );
+        let txn_log = place(placement.disk.as_ref(), txn_log);
+        let election = Election::new(
+            ensemble.clone(),
+            links.clone(),
+            ctx.address().recipient(),
+            stats.clone(),
+            child("election"),
+        )
+        .start();
+        let watch_manager = WatchManager::new(stats.clone(), child("watch_manager")).start();
+        let session_tracker = SessionTracker::new(timing.tick_ms, &stats, child("session_tracker")).start();
+        let neighbours = Neighbours {
+            watch_manager: watch_manager.clone(),
+            session_tracker: session_tracker.clone(),
+            txn_log: txn_log.clone(),
+            snapshotter: snapshotter.clone(),
+        };
+        let replica = Replica::new(
+            settings,
+            snap_count,
+            neighbours,
+            wall.clone(),
+            witness.clone(),
+            clock,
+            stats.clone(),
+            child("replica"),
+        )
+        .start();
+        session_tracker.do_send(ReportTo(replica.clone().recipient()));
+        watch_manager_addr = Some(watch_manager);
+        replica_addr = Some(replica.clone());
+        let actors = Actors { txn_log, snapshotter, election, replica, session_tracker };
+        Node::new(Setup { ensemble, timing, links, wall, witness, clock, stats, log: log.clone() }, actors)
+    });
+    let watch_manager = watch_manager_addr.expect("made with the node");
+    let brain = Brain {
+        opened: watch_manager.clone().recipient(),
+        clients: replica_addr.expect("made with the node").recipient(),
+        peers: node.clone().recipient(),
+    };
+    Running { brain, node, watch_manager }
+}
+
+/// Starts an actor on its own thread, or here.
+fn place<A>(arbiter: Option<&ArbiterHandle>, actor: A) -> Addr<A>
+where
+    A: Actor<Context = Context<A>> + Send,
+{
+    match arbiter {
+        Some(arbiter) => A::start_in_arbiter(arbiter, move |_| actor),
+        None => actor.start(),
+    }
+}

@@ -1,1 +1,0 @@
-//! Turning a request into a transaction, against the tree and what is proposed but not yet applied.

@@ -1,0 +1,153 @@
+//! Turning a request into a transaction, against the tree and what is proposed but not yet applied.
+//!
+//! Only the leader prepares, one write after the other; the order in which it does so *is* the order of
+//! the transactions. A write is judged by the state it will meet when it is applied: the tree, and on top
+//! of it the overlay of proposals that are not applied yet. What comes out is
+//! absolute (final paths, new versions), so that applying it asks no questions any more.
+//!
+//! ```text
+//!   request ─▶ session? ─▶ Draft (this write's own changes)
+//!                           │ looks through to
+//!                          Overlay (proposed, not applied) ─▶ Tree (applied)
+//! ```
+//!
+//! Invariants:
+//! - every write takes the next zxid, a refused one too: its transaction is the error;
+//! - a refused write leaves nothing behind in the overlay: its draft is dropped;
+//! - an overlay entry lives exactly until its zxid is applied, and then the tree says the same.
+//!
+//! Deliberately absent: the digest of the tree after each transaction (it would have to be kept for the
+//! overlay too, and members compare snapshots anyway), quotas, reconfiguration, local sessions, TTL nodes
+//! (Unimplemented, as in Apache while extended types are off) and the reaper of containers.
+
+mod multi;
+mod ops;
+mod overlay;
+mod sessions;
+
+#[cfg(test)]
+mod tests;
+
+use crate::core::tree::Tree;
+use crate::types::{
+    Epoch, Forwarded, Op, SessionId, Sid, Txn, TxnBody, TxnHeader, WallMillis, ZkError, Zxid,
+};
+use ops::Asker;
+use overlay::{Draft, Overlay};
+use sessions::Sessions;
+
+/// The last counter of an epoch that a transaction may have. Apache's leader refuses all ones and stands
+/// down, and so does ours: the next epoch starts at 1 again.
+pub const LAST_COUNTER: u32 = u32::MAX - 1;
+
+/// The leader's side of every write: see the module's story.
+#[derive(Debug)]
+pub struct Preparer {
+    /// The zxid handed out last; the epoch's mark at first.
+    last: Zxid,
+    overlay: Overlay,
+    sessions: Sessions,
+}
+
+impl Preparer {
+    /// A preparer whose first transaction is `(epoch, 1)`. Nothing is proposed yet, and no session has an
+    /// owner yet: the first server that speaks for it becomes it.
+    pub fn new(epoch: Epoch) -> Preparer {
+        Preparer { last: epoch.mark(), overlay: Overlay::default(), sessions: Sessions::default() }
+    }
+
+    /// One that goes on behind this zxid.
+    #[cfg(test)]
+    pub fn new_at(last: Zxid) -> Preparer {
+        Preparer { last, ..Preparer::new(last.epoch()) }
+    }
+
+    /// The zxid handed out last.
+    pub fn last(&self) -> Zxid {
+        self.last
+    }
+
+    /// Makes the next transaction of a write that came by the server `from`. Refused writes are
+    /// transactions too. `None` when the epoch's counters are used up: then nothing more can be proposed
+    /// in this leadership.
+    pub fn prepare(&mut self, tree: &Tree, now: WallMillis, from: Sid, write: Forwarded) -> Option<Txn> {
+        if self.last.counter() >= LAST_COUNTER {
+            return None;
+        }
+        let Forwarded { session, cxid, op, auth } = write;
+        let zxid = self.last.next();
+        let body = match op {
+            Op::CreateSession { timeout_ms } => self.open_session(tree, from, session, timeout_ms),
+            Op::CloseSession => self.close_session(tree, zxid, session),
+            op => {
+                let admitted = self.sessions.admit(tree, session, from);
+                let mut draft = Draft::new(tree, &self.overlay);
+                match ops::prepare(&mut draft, &Asker { session, admitted, auth: &auth }, op) {
+                    Ok(body) => {
+                        let changes = draft.into_changes();
+                        self.overlay.absorb(zxid, changes);
+                        body
+                    }
+                    Err(refused) => refused,
+                }
+            }
+        };
+        self.last = zxid;
+        Some(Txn { header: TxnHeader { session, cxid, zxid, time: now }, body, digest: None })
+    }
+
+    /// The tree has applied this, and everything before it: the overlay forgets it.
+    pub fn applied(&mut self, txn: &Txn) {
+        let TxnHeader { session, zxid, .. } = txn.header;
+        self.overlay.applied(zxid);
+        match txn.body {
+            TxnBody::CreateSession { .. } => self.sessions.opened(session),
+            TxnBody::CloseSession { .. } => self.sessions.closed(zxid, session),
+            _ => {}
+        }
+    }
+
+    /// May this session be served at that server? A session without an owner takes it as its owner.
+    pub fn admit(&mut self, tree: &Tree, session: SessionId, at: Sid) -> Result<(), ZkError> {
+        self.sessions.admit(tree, session, at)
+    }
+
+    /// Is this a session that nobody has asked to close?
+    pub fn is_open(&self, tree: &Tree, session: SessionId) -> bool {
+        self.sessions.is_open(tree, session)
+    }
+
+    /// A client goes on with its session at that server, with that time-out: from now on its writes come
+    /// from there. False, and nothing changes, when the session is unknown or closing.
+    pub fn attach(&mut self, tree: &Tree, session: SessionId, at: Sid, timeout_ms: i32) -> bool {
+        self.sessions.attach(tree, session, at, timeout_ms)
+    }
+
+    /// The time-out negotiated where the session was attached last, or the one it was opened with.
+    pub fn timeout_ms(&self, tree: &Tree, session: SessionId) -> Option<i32> {
+        self.sessions.timeout_ms(tree, session)
+    }
+
+    /// A session begins. Servers make ids of their own range, so one that is taken is a mistake.
+    fn open_session(&mut self, tree: &Tree, from: Sid, session: SessionId, timeout_ms: i32) -> TxnBody {
+        if session == SessionId::NONE || self.sessions.is_known(tree, session) {
+            return TxnBody::Error(ZkError::SystemError.code());
+        }
+        self.sessions.open(session, from, timeout_ms);
+        TxnBody::CreateSession { timeout_ms }
+    }
+
+    /// A session ends, whoever says so: its client, a connection it has left (A12 of Apache's odd corners:
+    /// clients close only what they own), or its expiry. Closing twice is harmless.
+    fn close_session(&mut self, tree: &Tree, zxid: Zxid, session: SessionId) -> TxnBody {
+        self.sessions.close(zxid, session);
+        let paths = self.overlay.ephemerals(tree, session);
+        let mut draft = Draft::new(tree, &self.overlay);
+        for path in &paths {
+            draft.remove(path);
+        }
+        let changes = draft.into_changes();
+        self.overlay.absorb(zxid, changes);
+        TxnBody::CloseSession { paths: Some(paths) }
+    }
+}

@@ -1,0 +1,202 @@
+//! The rules of each single write: what is checked, in which order, and what transaction it makes.
+//!
+//! The order decides which error a client sees when several would fit, so each function reads top down as
+//! Apache checks.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::multi;
+use super::overlay::{Draft, Node};
+use crate::core::{acl, paths};
+use crate::types::{Acl, CreateKind, Id, Op, SessionId, Str, TxnBody, ZkError, perms};
+
+/// Who asks for a write.
+#[derive(Clone, Copy)]
+pub struct Asker<'a> {
+    /// The session.
+    pub session: SessionId,
+    /// May it write, here? Asked once for a request, told at the place in the order where it belongs.
+    pub admitted: Result<(), ZkError>,
+    /// Its identities.
+    pub auth: &'a [Id],
+}
+
+impl Asker<'_> {
+    fn needs(&self, permission: i32, list: &[Acl]) -> Result<(), ZkError> {
+        if acl::allows(list, permission, self.auth) { Ok(()) } else { Err(ZkError::NoAuth) }
+    }
+}
+
+/// The transaction of a write, or of its refusal. Either way it takes a zxid.
+pub fn prepare(draft: &mut Draft<'_>, asker: &Asker<'_>, op: Op) -> Result<TxnBody, TxnBody> {
+    match op {
+        Op::Multi(members) => multi::prepare(draft, asker, members),
+        op => single(draft, asker, op).map_err(|error| TxnBody::Error(error.code())),
+    }
+}
+
+/// A write that stands alone, or a member of a multi.
+pub fn single(draft: &mut Draft<'_>, asker: &Asker<'_>, op: Op) -> Result<TxnBody, ZkError> {
+    match op {
+        Op::Create { kind, path, data, acl, flags } => {
+            create(draft, asker, Create { kind, path, data, acl, flags })
+        }
+        Op::Delete { path, version } => delete(draft, asker, path, version),
+        Op::SetData { path, data, version } => set_data(draft, asker, path, data, version),
+        Op::SetAcl { path, acl, version } => set_acl(draft, asker, path, acl, version),
+        Op::Check { path, version } => check(draft, asker, path, version),
+        // A write whose body makes no sense, or what no member may send to the leader at all.
+        _ => Err(ZkError::MarshallingError),
+    }
+}
+
+/// The fields of [`Op::Create`].
+struct Create {
+    kind: CreateKind,
+    path: Str,
+    data: Option<Bytes>,
+    acl: Option<Vec<Acl>>,
+    flags: i32,
+}
+
+/// What a create's opcode and flags come to.
+#[derive(Clone, Copy)]
+struct Mode {
+    kind: CreateKind,
+    ephemeral: bool,
+    sequential: bool,
+}
+
+impl Mode {
+    /// Flags: 1 ephemeral, 2 sequential, 3 both, 4 container, 5 and 6 with a time to live.
+    fn of(kind: CreateKind, flags: i32) -> Result<Mode, ZkError> {
+        if !(0..=6).contains(&flags) {
+            return Err(ZkError::BadArguments);
+        }
+        if flags >= 5 {
+            // Extended types are off, as they are in Apache unless one asks for them.
+            return Err(ZkError::Unimplemented);
+        }
+        match kind {
+            // A time to live without the flags for it. Apache takes a negative one and then dies of it.
+            CreateKind::Ttl(_) => Err(ZkError::BadArguments),
+            // Opcode 19 makes a container whatever the flags say; a sequential name is still given.
+            CreateKind::Container => Ok(Mode { kind, ephemeral: false, sequential: matches!(flags, 2 | 3) }),
+            // The container flag means nothing to the opcodes 1 and 15: a plain persistent node.
+            CreateKind::Create | CreateKind::Create2 => {
+                Ok(Mode { kind, ephemeral: matches!(flags, 1 | 3), sequential: matches!(flags, 2 | 3) })
+            }
+        }
+    }
+}
+
+fn create(draft: &mut Draft<'_>, asker: &Asker<'_>, request: Create) -> Result<TxnBody, ZkError> {
+    let Create { kind, path, data, acl, flags } = request;
+    let mode = Mode::of(kind, flags)?;
+    asker.admitted?;
+    paths::validate_create_prefix(&path)?;
+    let acl = acl::normalize(acl.as_deref(), asker.auth)?;
+    let parent = parent(draft, &path)?;
+    asker.needs(perms::CREATE, &parent.acl)?;
+    let path = if mode.sequential { sequential(&path, parent.creates) } else { path };
+    paths::validate(&path)?;
+    if draft.get(&path).is_some() {
+        return Err(ZkError::NodeExists);
+    }
+    if parent.owner != SessionId::NONE {
+        return Err(ZkError::NoChildrenForEphemerals);
+    }
+    let owner = if mode.ephemeral { asker.session } else { SessionId::NONE };
+    let node =
+        Node { version: 0, aversion: 0, creates: 0, children: 0, acl: Arc::from(acl.as_slice()), owner };
+    draft.create(&path, node);
+    Ok(TxnBody::Create {
+        kind: mode.kind,
+        path,
+        data,
+        acl,
+        ephemeral: mode.ephemeral,
+        parent_cversion: parent.creates.wrapping_add(1),
+    })
+}
+
+/// A sequential name: the parent's children ever created, ten digits wide. Plain creates count too, and
+/// deletes do not.
+fn sequential(path: &str, creates: i32) -> Str {
+    format!("{path}{creates:010}").into()
+}
+
+fn parent(draft: &Draft<'_>, path: &str) -> Result<Node, ZkError> {
+    let (parent, _) = paths::split(path).ok_or(ZkError::BadArguments)?;
+    draft.get(parent).ok_or(ZkError::NoNode)
+}
+
+fn delete(draft: &mut Draft<'_>, asker: &Asker<'_>, path: Str, version: i32) -> Result<TxnBody, ZkError> {
+    asker.admitted?;
+    paths::validate_delete(&path)?;
+    let parent = parent(draft, &path)?;
+    asker.needs(perms::DELETE, &parent.acl)?;
+    let node = draft.get(&path).ok_or(ZkError::NoNode)?;
+    next_version(node.version, version)?;
+    if node.children > 0 {
+        return Err(ZkError::NotEmpty);
+    }
+    draft.remove(&path);
+    Ok(TxnBody::Delete { path, container: false })
+}
+
+fn set_data(
+    draft: &mut Draft<'_>,
+    asker: &Asker<'_>,
+    path: Str,
+    data: Option<Bytes>,
+    version: i32,
+) -> Result<TxnBody, ZkError> {
+    asker.admitted?;
+    paths::validate(&path)?;
+    let mut node = draft.get(&path).ok_or(ZkError::NoNode)?;
+    asker.needs(perms::WRITE, &node.acl)?;
+    let version = next_version(node.version, version)?;
+    node.version = version;
+    draft.put(&path, node);
+    Ok(TxnBody::SetData { path, data, version, reconfig: false })
+}
+
+fn set_acl(
+    draft: &mut Draft<'_>,
+    asker: &Asker<'_>,
+    path: Str,
+    acl: Option<Vec<Acl>>,
+    version: i32,
+) -> Result<TxnBody, ZkError> {
+    asker.admitted?;
+    paths::validate(&path)?;
+    let acl = acl::normalize(acl.as_deref(), asker.auth)?;
+    let mut node = draft.get(&path).ok_or(ZkError::NoNode)?;
+    asker.needs(perms::ADMIN, &node.acl)?;
+    let version = next_version(node.aversion, version)?;
+    node.aversion = version;
+    node.acl = Arc::from(acl.as_slice());
+    draft.put(&path, node);
+    Ok(TxnBody::SetAcl { path, acl, version })
+}
+
+fn check(draft: &mut Draft<'_>, asker: &Asker<'_>, path: Str, version: i32) -> Result<TxnBody, ZkError> {
+    asker.admitted?;
+    paths::validate(&path)?;
+    let node = draft.get(&path).ok_or(ZkError::NoNode)?;
+    asker.needs(perms::READ, &node.acl)?;
+    // Apache logs the version that a change would have made, and so do we.
+    let version = next_version(node.version, version)?;
+    Ok(TxnBody::Check { path, version })
+}
+
+/// The version after this change, if the client expects the right one: -1 expects any. It wraps.
+fn next_version(current: i32, expected: i32) -> Result<i32, ZkError> {
+    if expected != -1 && expected != current {
+        return Err(ZkError::BadVersion);
+    }
+    Ok(current.wrapping_add(1))
+}

@@ -1,0 +1,113 @@
+//! The next transaction: the tree takes it, watchers may hear of it, and whoever asked for it is told.
+
+use super::pipeline::{Sent, Slot, reply};
+use super::{Effect, Replica, Role};
+use crate::core::tree::Applied;
+use crate::core::watches::Outcome;
+use crate::types::{CreateKind, MultiResult, ReplyBody, SessionId, Txn, TxnBody, TxnHeader, ZkError};
+
+impl Replica {
+    /// Applies the next committed transaction.
+    pub(super) fn apply(&mut self, txn: &Txn, out: &mut Vec<Effect>) {
+        let TxnHeader { session, zxid, .. } = txn.header;
+        if zxid <= self.tree.zxid() {
+            return; // A tree that comes from the disk may have the end of the log in it already.
+        }
+        let sent = self.take_sent(txn);
+        if let Some(sent) = sent {
+            self.drain(sent.conn, true, out);
+        }
+        let applied = self.tree.apply(txn, &mut self.changes);
+        assert_eq!(self.tree.zxid(), zxid, "the tree is where its last transaction is");
+        out.extend(self.changes.drain(..).map(|change| Effect::Outcome(Outcome::Changed(change))));
+        if let Role::Leader(preparer) = &mut self.role {
+            preparer.applied(txn);
+        }
+        if let Some(sent) = sent {
+            self.finish_write(sent, txn, applied, out);
+        }
+        match txn.body {
+            TxnBody::CreateSession { .. } => self.opened(session, true, out),
+            // An id that was taken, if anything: this session never began.
+            TxnBody::Error(_) => self.opened(session, false, out),
+            TxnBody::CloseSession { .. } => self.closed(session, out),
+            _ => {}
+        }
+    }
+
+    /// Is it the oldest write of this session that was sent from here? Writes of one session commit in
+    /// the order in which they were sent, and those of other servers do not match.
+    fn take_sent(&mut self, txn: &Txn) -> Option<Sent> {
+        let queue = self.sent.get_mut(&txn.header.session)?;
+        let closes = matches!(txn.body, TxnBody::CloseSession { .. });
+        let sent = *queue.front().expect("an empty queue is removed");
+        if sent.cxid != txn.header.cxid || sent.closes != closes {
+            return None;
+        }
+        queue.pop_front();
+        if queue.is_empty() {
+            self.sent.remove(&txn.header.session);
+        }
+        Some(sent)
+    }
+
+    /// Tells the client what came of its write, and then what waited for that.
+    fn finish_write(&mut self, sent: Sent, txn: &Txn, applied: Applied, out: &mut Vec<Effect>) {
+        let Some(client) = self.clients.get_mut(&sent.conn) else {
+            return; // It did not stay for the answer.
+        };
+        let slot = client.queue.pop_front();
+        assert!(matches!(slot, Some(Slot::Write)), "a client's oldest write is at the front, not {slot:?}");
+        self.outstanding -= 1;
+        let result = result(&txn.body, applied);
+        if result == Err(ZkError::SessionMoved) {
+            // The client has another connection by now; this one ends without a word.
+            return self.close(sent.conn, out);
+        }
+        reply(sent.conn, sent.cxid, txn.header.zxid, result, out);
+        if !sent.closes {
+            self.drain(sent.conn, false, out);
+        }
+    }
+
+    /// A session is gone, and with it whatever connection it has here.
+    fn closed(&mut self, session: SessionId, out: &mut Vec<Effect>) {
+        if let Some(conn) = self.attached.get(&session).copied() {
+            self.close(conn, out);
+        }
+        self.sent.remove(&session);
+        self.touches.forget(session);
+        out.push(Effect::Closed(session));
+    }
+}
+
+/// What the client is told of its write.
+fn result(body: &TxnBody, applied: Applied) -> Result<ReplyBody, ZkError> {
+    Ok(match (body, applied) {
+        // Whether the Stat belongs into the reply is in the transaction: it has the opcode.
+        (TxnBody::Create { kind: CreateKind::Create, .. }, Applied::Create(path, _)) => ReplyBody::Path(path),
+        (_, Applied::Create(path, stat)) => ReplyBody::PathStat(path, stat),
+        (_, Applied::SetData(stat) | Applied::SetAcl(stat)) => ReplyBody::Stat(stat),
+        (TxnBody::Multi(members), Applied::Multi(applied)) => {
+            ReplyBody::Multi(members.iter().zip(applied).map(|(body, done)| member(body, done)).collect())
+        }
+        (_, Applied::Error(code)) => return Err(ZkError::from_code(code).unwrap_or(ZkError::SystemError)),
+        (_, Applied::Delete | Applied::Check | Applied::Session | Applied::Multi(_)) => ReplyBody::Empty,
+    })
+}
+
+/// What the client is told of a member of its multi.
+fn member(body: &TxnBody, applied: Applied) -> MultiResult {
+    match (body, applied) {
+        // Refused: 0, its code, or RuntimeInconsistency, as it was prepared.
+        (TxnBody::Error(code), _) => MultiResult::Error(*code),
+        (_, Applied::Error(code)) => MultiResult::Error(code),
+        (TxnBody::Create { kind: CreateKind::Create, .. }, Applied::Create(path, _)) => {
+            MultiResult::Create(path)
+        }
+        (_, Applied::Create(path, stat)) => MultiResult::Create2(path, stat),
+        (_, Applied::SetData(stat) | Applied::SetAcl(stat)) => MultiResult::SetData(stat),
+        (_, Applied::Delete) => MultiResult::Delete,
+        (_, Applied::Check | Applied::Session | Applied::Multi(_)) => MultiResult::Check,
+    }
+}

@@ -1,0 +1,167 @@
+//! The first frame of a connection: a new session, or one that goes on here.
+//!
+//! A new session is a transaction: the client is told when it is applied here. A known one is asked about:
+//! the leader decides by itself, a learner asks it. A wrong password, an unknown and an expired session
+//! are told alike: a response of zeros, then the end.
+
+use crate::core::watches::Outcome;
+use crate::types::{ConnId, ConnectRequest, ConnectResponse, Forwarded, Op, SessionId, Sid, WallMillis};
+
+use super::pipeline::Client;
+use super::{Effect, Replica, Role, password};
+
+/// What a handshake has come to while it waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Handshake {
+    pub(super) session: SessionId,
+    /// Negotiated.
+    timeout_ms: i32,
+    /// Answered if, and only if, it was asked; this server is never read-only.
+    read_only: Option<bool>,
+}
+
+impl Replica {
+    pub(super) fn connect(
+        &mut self,
+        now: WallMillis,
+        conn: ConnId,
+        request: ConnectRequest,
+        out: &mut Vec<Effect>,
+    ) {
+        // A server without a leader cannot tell anything. A client that has seen more than this server
+        // would go back in time here. Both get no answer, so that the client keeps its session and goes to
+        // the next server. A second handshake on one connection is nonsense.
+        let repeated = self.handshakes.contains_key(&conn) || self.clients.contains_key(&conn);
+        if repeated || matches!(self.role, Role::Idle) || request.last_zxid_seen > self.tree.zxid() {
+            return self.close(conn, out);
+        }
+        let handshake = Handshake {
+            session: request.session,
+            timeout_ms: self.negotiate(request.timeout_ms),
+            read_only: request.read_only.map(|_| false),
+        };
+        if request.session == SessionId::NONE {
+            self.open(now, conn, handshake);
+        } else if request.password[..] == password(request.session) {
+            self.reattach(conn, handshake, out);
+        } else {
+            // The rightful owner's connection is not touched. (Apache closes it first, so that whoever
+            // guesses an id can disconnect its client.)
+            refuse(conn, handshake, out);
+        }
+    }
+
+    fn negotiate(&self, timeout_ms: i32) -> i32 {
+        timeout_ms.max(self.settings.min_session_timeout_ms).min(self.settings.max_session_timeout_ms)
+    }
+
+    /// A new session; the client is answered when its transaction is applied.
+    fn open(&mut self, now: WallMillis, conn: ConnId, handshake: Handshake) {
+        let session = self.new_session_id();
+        let timeout_ms = handshake.timeout_ms;
+        self.handshakes.insert(conn, Handshake { session, ..handshake });
+        self.opening.insert(session, conn);
+        self.touches.touch(session, timeout_ms);
+        let auth = self.nobody.clone();
+        self.order(now, Forwarded { session, cxid: 0, op: Op::CreateSession { timeout_ms }, auth });
+    }
+
+    /// An id that no session has, and that none of this server's has had as far as the tree tells.
+    fn new_session_id(&mut self) -> SessionId {
+        let (first, last) = ids_of(self.settings.me);
+        if let Some((newest, _)) = self.tree.sessions().range(first..=last).next_back()
+            && *newest >= self.next_session
+            && *newest < last
+        {
+            self.next_session = SessionId(newest.0 + 1);
+        }
+        loop {
+            let id = self.next_session;
+            self.next_session = if id < last { SessionId(id.0 + 1) } else { first };
+            // i64::MIN marks containers, and 0 is no session.
+            let usable = id != SessionId(i64::MIN) && id != SessionId::NONE;
+            if usable && !self.tree.sessions().contains_key(&id) && !self.opening.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
+    /// A session that says it goes on here, with the right password.
+    fn reattach(&mut self, conn: ConnId, handshake: Handshake, out: &mut Vec<Effect>) {
+        let Handshake { session, timeout_ms, .. } = handshake;
+        match &mut self.role {
+            Role::Leader(preparer) => {
+                if preparer.attach(&self.tree, session, self.settings.me, timeout_ms) {
+                    self.establish(conn, handshake, out);
+                } else {
+                    refuse(conn, handshake, out);
+                }
+            }
+            Role::Learner => {
+                // Of two that wait for the same word the later one is the client's newer wish.
+                if let Some(earlier) = self.revalidating.get(&session).copied() {
+                    self.close(earlier, out);
+                }
+                self.handshakes.insert(conn, handshake);
+                self.revalidating.insert(session, conn);
+                out.push(Effect::Revalidate { session, timeout_ms });
+            }
+            Role::Idle => unreachable!("a server that serves nobody answers no handshake"),
+        }
+    }
+
+    /// The leader's word. Nobody waits for it when the client has gone, or when an earlier word was for
+    /// both of its handshakes.
+    pub(super) fn revalidated(&mut self, session: SessionId, valid: bool, out: &mut Vec<Effect>) {
+        if let Some(conn) = self.revalidating.remove(&session) {
+            self.finish_handshake(conn, valid, out);
+        }
+    }
+
+    /// The transaction of a new session is applied, or was refused.
+    pub(super) fn opened(&mut self, session: SessionId, done: bool, out: &mut Vec<Effect>) {
+        if let Some(conn) = self.opening.remove(&session) {
+            self.finish_handshake(conn, done, out);
+        }
+    }
+
+    fn finish_handshake(&mut self, conn: ConnId, accepted: bool, out: &mut Vec<Effect>) {
+        let handshake = self.handshakes.remove(&conn).expect("who waits for a session is in a handshake");
+        if accepted {
+            self.establish(conn, handshake, out);
+        } else {
+            refuse(conn, handshake, out);
+        }
+    }
+
+    /// The session is served on this connection, and on no other one here.
+    fn establish(&mut self, conn: ConnId, handshake: Handshake, out: &mut Vec<Effect>) {
+        let Handshake { session, timeout_ms, read_only } = handshake;
+        if let Some(other) = self.attached.get(&session).copied() {
+            self.close(other, out);
+        }
+        self.attached.insert(session, conn);
+        self.clients.insert(conn, Client::new(session, timeout_ms));
+        self.touches.touch(session, timeout_ms);
+        let response = ConnectResponse { timeout_ms, session, password: password(session), read_only };
+        out.push(Effect::Outcome(Outcome::Connected { conn, response }));
+    }
+}
+
+/// A response of zeros: to the client its session is over.
+fn refuse(conn: ConnId, handshake: Handshake, out: &mut Vec<Effect>) {
+    let response = ConnectResponse {
+        timeout_ms: 0,
+        session: SessionId::NONE,
+        password: [0; 16],
+        read_only: handshake.read_only,
+    };
+    out.push(Effect::Outcome(Outcome::Connected { conn, response }));
+    out.push(Effect::Outcome(Outcome::Close { conn }));
+}
+
+/// The ids that a server gives: its number in the top byte.
+fn ids_of(me: Sid) -> (SessionId, SessionId) {
+    let first = i64::from_be_bytes([me.0, 0, 0, 0, 0, 0, 0, 0]);
+    (SessionId(first), SessionId(first | ((1 << 56) - 1)))
+}

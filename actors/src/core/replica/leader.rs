@@ -1,0 +1,58 @@
+//! What only the leader's replica is asked: writes and sessions of learners, and the end of silent sessions.
+//!
+//! These come by other actors, so they can be late: a replica that does not lead any more drops them. The
+//! learners' links end with the leadership, and the sessions are judged anew by the next leader.
+
+use super::{Effect, Replica, Role};
+use crate::types::{Entry, Forwarded, Op, SessionId, Sid, Tenure, WallMillis};
+
+impl Replica {
+    /// Writes of a learner's clients: prepared in the order of the link, like the own ones.
+    pub(super) fn forwarded(&mut self, now: WallMillis, from: Sid, requests: Vec<Forwarded>) {
+        let Role::Leader(preparer) = &mut self.role else { return };
+        for write in requests {
+            let session = write.session;
+            let Some(txn) = preparer.prepare(&self.tree, now, from, write) else { return };
+            self.proposals.push(Entry::new(txn));
+            // The learner's own touch table arrives later than its write, so the write counts as well.
+            if preparer.is_open(&self.tree, session)
+                && let Some(timeout_ms) = preparer.timeout_ms(&self.tree, session)
+            {
+                self.touches.touch(session, timeout_ms);
+            }
+        }
+    }
+
+    /// A client goes on at a learner. If it may, that learner is the session's owner from now on, and a
+    /// connection of it here ends at its next request.
+    pub(super) fn revalidate(
+        &mut self,
+        from: Sid,
+        tenure: Tenure,
+        session: SessionId,
+        timeout_ms: i32,
+        out: &mut Vec<Effect>,
+    ) {
+        let Role::Leader(preparer) = &mut self.role else { return };
+        let valid = preparer.attach(&self.tree, session, from, timeout_ms);
+        if valid {
+            self.touches.touch(session, timeout_ms);
+        }
+        out.push(Effect::RevalidateAnswer { to: from, tenure, session, valid });
+    }
+
+    /// These were silent for their time-out, as far as the tracker had heard (batch `seen`). Whoever was
+    /// heard from since then stays: the tracker has not heard of that yet.
+    pub(super) fn expire(&mut self, now: WallMillis, sessions: Vec<SessionId>, seen: u64) {
+        let Role::Leader(preparer) = &mut self.role else { return };
+        for session in sessions {
+            if self.touches.is_later(session, seen) || !preparer.is_open(&self.tree, session) {
+                continue;
+            }
+            let close = Forwarded { session, cxid: 0, op: Op::CloseSession, auth: self.nobody.clone() };
+            if let Some(txn) = preparer.prepare(&self.tree, now, self.settings.me, close) {
+                self.proposals.push(Entry::new(txn));
+            }
+        }
+    }
+}

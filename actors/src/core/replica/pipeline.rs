@@ -1,0 +1,245 @@
+//! The queue of each connection: requests take effect and are answered in the order in which they came.
+//!
+//! A write leaves for its place in the order at once, also behind others that are still pending. A read
+//! waits for the writes and syncs of its own connection before it, and for nobody else's. So a client reads
+//! its own writes, and a client that only reads never waits.
+
+use std::collections::VecDeque;
+
+use super::{Effect, Replica, Role, reads};
+use crate::core::watches::{Outcome, WatchTable};
+use crate::types::{
+    ConnId, Forwarded, Op, Reply, ReplyBody, Request, SessionId, Str, WallMillis, ZkError, Zxid,
+};
+
+/// Requests that may wait on one connection; more close it. Connections stop reading their sockets long
+/// before (`max_outstanding`), so this is only a dam against a mistake there.
+pub(super) const MAX_QUEUED: usize = 100_000;
+
+/// A connection with a session.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) session: SessionId,
+    /// Negotiated on this connection.
+    timeout_ms: i32,
+    /// The touch batch it was last in.
+    touched: u64,
+    /// What it waits for, and what waits behind that.
+    pub(super) queue: VecDeque<Slot>,
+}
+
+impl Client {
+    pub(super) fn new(session: SessionId, timeout_ms: i32) -> Client {
+        Client { session, timeout_ms, touched: 0, queue: VecDeque::new() }
+    }
+}
+
+/// A request that is not answered yet.
+#[derive(Debug)]
+pub(super) enum Slot {
+    /// Proposed or forwarded.
+    Write,
+    /// Asked for, under this number.
+    Sync { number: u64, done: bool, xid: i32, path: Option<Str> },
+    /// To be done when nothing is before it.
+    Other(Request),
+    /// Refused when it came; the client is told in its turn.
+    Refused { xid: i32, error: ZkError },
+}
+
+/// A write on its way, by which its commit is recognised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sent {
+    /// The client's number for it.
+    pub(super) cxid: i32,
+    /// Who is told; it may be gone.
+    pub(super) conn: ConnId,
+    /// Is it a closeSession? An expiry has a number of its own choice, so numbers alone could mislead.
+    pub(super) closes: bool,
+}
+
+impl Replica {
+    /// One request of a client.
+    pub(super) fn request(&mut self, now: WallMillis, request: Request, out: &mut Vec<Effect>) {
+        let conn = request.conn;
+        let Some(client) = self.clients.get_mut(&conn) else {
+            // Either it was closed while this was on its way, or it speaks before it is told Connected.
+            if self.handshakes.contains_key(&conn) {
+                self.close(conn, out);
+            }
+            return;
+        };
+        if client.queue.len() >= MAX_QUEUED {
+            return self.close(conn, out);
+        }
+        let session = client.session;
+        let is_touch = !matches!(request.op, Op::Auth(_));
+        if is_touch && client.touched != self.touches.batch() {
+            client.touched = self.touches.batch();
+            self.touches.touch(session, client.timeout_ms);
+        }
+        match request.op {
+            // Nothing that a client may send: answered, and the end, in its turn.
+            Op::CreateSession { .. } => self.other(request, out),
+            // Whoever orders the writes checks the session, too: a refusal has its place in the order.
+            ref op if op.is_write() => self.write(now, session, request),
+            Op::Auth(_) => self.other(request, out),
+            _ => self.read(session, request, out),
+        }
+    }
+
+    fn write(&mut self, now: WallMillis, session: SessionId, request: Request) {
+        let Request { conn, xid, op, auth } = request;
+        let closes = matches!(op, Op::CloseSession);
+        self.sent.entry(session).or_default().push_back(Sent { cxid: xid, conn, closes });
+        self.enqueue(conn, Slot::Write);
+        self.order(now, Forwarded { session, cxid: xid, op, auth });
+    }
+
+    /// A request that is not ordered. The leader knows where each session is, so there even a read shows
+    /// that a client has moved on; a learner serves it until its next write.
+    fn read(&mut self, session: SessionId, request: Request, out: &mut Vec<Effect>) {
+        let admitted = match &mut self.role {
+            Role::Leader(preparer) => preparer.admit(&self.tree, session, self.settings.me),
+            _ => Ok(()),
+        };
+        match admitted {
+            Ok(()) => match request.op {
+                Op::Sync { path } => self.sync(request.conn, request.xid, path, out),
+                _ => self.other(request, out),
+            },
+            // The client has another connection by now: this one just ends, so that a mistaken one heals.
+            Err(ZkError::SessionMoved) => self.close(request.conn, out),
+            Err(error) => {
+                self.enqueue(request.conn, Slot::Refused { xid: request.xid, error });
+                self.drain(request.conn, false, out);
+            }
+        }
+    }
+
+    fn sync(&mut self, conn: ConnId, xid: i32, path: Option<Str>, out: &mut Vec<Effect>) {
+        self.last_sync += 1;
+        self.syncs.push_back((conn, self.last_sync));
+        self.enqueue(conn, Slot::Sync { number: self.last_sync, done: false, xid, path });
+        // Behind the writes before it, ahead of those after it.
+        self.send_writes(out);
+        out.push(Effect::Sync);
+    }
+
+    /// What is answered here and at once, unless something is before it.
+    fn other(&mut self, request: Request, out: &mut Vec<Effect>) {
+        let waits = self.clients.get(&request.conn).is_some_and(|client| !client.queue.is_empty());
+        if waits {
+            self.enqueue(request.conn, Slot::Other(request));
+        } else {
+            self.answer(request, out);
+        }
+    }
+
+    fn enqueue(&mut self, conn: ConnId, slot: Slot) {
+        let client = self.clients.get_mut(&conn).expect("only clients have requests");
+        client.queue.push_back(slot);
+        self.outstanding += 1;
+    }
+
+    /// The oldest sync is done. Its connection may be gone, or not have waited for it (see
+    /// [`Replica::drain`]).
+    pub(super) fn sync_done(&mut self, out: &mut Vec<Effect>) {
+        let Some((conn, asked)) = self.syncs.pop_front() else {
+            return; // It was asked for before the last change of service.
+        };
+        let Some(client) = self.clients.get_mut(&conn) else { return };
+        for slot in &mut client.queue {
+            match slot {
+                Slot::Sync { number, done, .. } if *number == asked => *done = true,
+                _ => continue,
+            }
+            break;
+        }
+        self.drain(conn, false, out);
+    }
+
+    /// Answers what stands at the front of a queue, up to the next thing that is not finished.
+    ///
+    /// `synced`: a write behind the syncs at the front is about to be applied. It was ordered after they
+    /// were asked for, so all that they wait for is applied already, and they must not be overtaken.
+    pub(super) fn drain(&mut self, conn: ConnId, synced: bool, out: &mut Vec<Effect>) {
+        while let Some(client) = self.clients.get_mut(&conn) {
+            match client.queue.front() {
+                None | Some(Slot::Write) => return,
+                Some(Slot::Sync { done: false, .. }) if !synced => return,
+                Some(_) => {}
+            }
+            let slot = client.queue.pop_front().expect("it has a front");
+            self.outstanding -= 1;
+            let zxid = self.tree.zxid();
+            match slot {
+                Slot::Write => unreachable!("a write is finished by its commit"),
+                Slot::Sync { xid, path, .. } => reply(conn, xid, zxid, Ok(ReplyBody::Sync(path)), out),
+                Slot::Other(request) => self.answer(request, out),
+                Slot::Refused { xid, error } => reply(conn, xid, zxid, Err(error), out),
+            }
+        }
+    }
+
+    /// Answers a request that is neither a write nor a sync, now.
+    fn answer(&mut self, request: Request, out: &mut Vec<Effect>) {
+        let Request { conn, xid, op, auth } = request;
+        let zxid = self.tree.zxid();
+        match op {
+            // The only reply whose number is not the request's.
+            Op::Ping => reply(conn, PING_XID, zxid, Ok(ReplyBody::Empty), out),
+            // The connection has decided already; requests read after it carry the new ids.
+            Op::Auth(Ok(auth)) => {
+                out.push(Effect::Outcome(Outcome::Identified { conn, auth }));
+                reply(conn, xid, Zxid::ZERO, Ok(ReplyBody::Empty), out);
+            }
+            // Who cannot prove what it claims is shown the door.
+            Op::Auth(Err(error)) => {
+                reply(conn, xid, Zxid::ZERO, Err(error), out);
+                self.close(conn, out);
+            }
+            // After a reconnect: what happened in the meantime, then the reply.
+            Op::SetWatches { relative_zxid, data, exist, child } => {
+                let (events, watches) = reads::catch_up(&self.tree, relative_zxid, [data, exist, child]);
+                out.push(Effect::Outcome(Outcome::Rewatch { conn, events, watches }));
+                reply(conn, xid, zxid, Ok(ReplyBody::Empty), out);
+            }
+            // Known, and not there yet: the client can go on without it.
+            Op::Unsupported { .. } => reply(conn, xid, NO_ZXID, Err(ZkError::Unimplemented), out),
+            // Nonsense, and what is none of a client's business. (Apache takes a bare check and a
+            // createSession from clients, to its own harm.)
+            Op::Unknown { .. } | Op::Check { .. } | Op::CreateSession { .. } => {
+                reply(conn, xid, NO_ZXID, Err(ZkError::Unimplemented), out);
+                self.close(conn, out);
+            }
+            // A body that makes no sense: the frame was whole, so the stream goes on.
+            Op::Undecodable { .. } => reply(conn, xid, zxid, Err(ZkError::MarshallingError), out),
+            // A look into the tree, and perhaps a watch on what was seen.
+            op => {
+                let (result, watch) = reads::look(&self.tree, op, &auth);
+                let reply = Reply { xid, zxid, result };
+                out.push(Effect::Outcome(Outcome::Reply { conn, reply, watch }));
+            }
+        }
+    }
+}
+
+/// The number that the reply to a ping has, whatever the ping's was.
+const PING_XID: i32 = -2;
+/// What the header of an Unimplemented says.
+const NO_ZXID: Zxid = Zxid(-1);
+
+/// A watch that a request leaves.
+pub(super) type Watch = (WatchTable, Str);
+
+/// A reply that leaves no watch.
+pub(super) fn reply(
+    conn: ConnId,
+    xid: i32,
+    zxid: Zxid,
+    result: Result<ReplyBody, ZkError>,
+    out: &mut Vec<Effect>,
+) {
+    out.push(Effect::Outcome(Outcome::Reply { conn, reply: Reply { xid, zxid, result }, watch: None }));
+}

@@ -1,0 +1,162 @@
+//! What comes and goes with a role: service, touches, expiry, the overlay.
+
+use super::*;
+
+#[test]
+fn losing_the_leader_closes_everything() {
+    let mut server = Server::leader();
+    let (c, session) = server.client();
+    let (d, _) = server.client();
+    server.ask_all(vec![request(c, 1, create("/a", 0)), request(c, 2, Op::Ping), request(d, 1, sync("/"))]);
+    server.connect(SessionId::NONE, &[]);
+    server.step(Input::Service(Service::None));
+    assert_eq!(server.told(), ["c1 close", "c2 close", "c3 close"]);
+    assert_eq!(server.said(), ["Learn"]);
+    assert_eq!((server.replica.outstanding(), server.replica.client_count()), (0, 0));
+    // What was proposed is decided by the next leader; late words from the old one are ignored.
+    server.step(Input::SyncDone);
+    server.step(Input::Expire { now: NOW, sessions: vec![session], seen: u64::MAX });
+    server.step(Input::Revalidate { from: LEARNER, tenure: Tenure(1), session, timeout_ms: 1 });
+    let write = Forwarded { session, cxid: 1, op: create("/b", 0), auth: Arc::from([]) };
+    server.step(Input::Forwarded { now: NOW, from: LEARNER, requests: vec![write] });
+    server.ask(c, 3, Op::Ping);
+    assert_eq!((server.told(), server.said()), (vec![], vec![]));
+}
+
+#[test]
+fn a_new_leader_starts_from_the_tree_alone() {
+    let mut server = Server::leader();
+    let (c, session) = server.client();
+    server.ask(c, 1, create("/a", 0));
+    server.step(Input::Service(Service::None));
+    server.said();
+    server.step(Input::Service(Service::Leader(Epoch(2))));
+    assert_eq!(server.said(), [format!("Lead([({session}, 10000)])")]);
+    let c = server.reconnect(session);
+    server.told();
+    server.log.clear();
+    let mut effects = Vec::new();
+    server
+        .replica
+        .step(Input::Requests { now: NOW, requests: vec![request(c, 1, create("/a", 0))] }, &mut effects);
+    let [Effect::Propose(entries), Effect::Touched { .. }] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!(entries[0].zxid(), Zxid::new(Epoch(2), 1));
+    assert!(matches!(entries[0].txn.body, crate::types::TxnBody::Create { .. }), "the old /a is forgotten");
+}
+
+#[test]
+#[should_panic(expected = "before epoch")]
+fn an_epoch_does_not_begin_behind_the_tree() {
+    let mut server = Server::leader();
+    server.client();
+    server.step(Input::Service(Service::Leader(EPOCH)));
+}
+
+#[test]
+fn another_tree_comes_while_nobody_is_served() {
+    let mut server = Server::leader();
+    let (c, _) = server.client();
+    server.answer(c, 1, create("/a", 0));
+    let tree = server.replica.tree().clone();
+    let mut other = Server::new(LEARNER);
+    other.step(Input::Install(Box::new(tree)));
+    assert!(other.replica.tree().get("/a").is_some());
+    // What it holds already comes again and is passed over.
+    let again = server.log.clone();
+    other.step(Input::Commit(again));
+    assert_eq!(other.told(), [""; 0]);
+}
+
+#[test]
+fn everybody_heard_from_is_touched_once_a_step() {
+    let mut pair = Pair::new();
+    let (c, s) = pair.leader.client();
+    let (d, t) = pair.leader.client();
+    let batch = pair.leader.touched.0;
+    pair.leader.ask_all(vec![request(d, 1, Op::Ping), request(c, 1, Op::Ping), request(d, 2, get_data("/"))]);
+    assert_eq!(pair.leader.touched, (batch + 1, vec![(t, 10_000), (s, 10_000)]));
+    // An auth packet is between the connection and itself.
+    let ids: Auth = Arc::from([Id::new("digest", "u:h")]);
+    pair.leader.ask(c, 2, Op::Auth(Ok(ids)));
+    assert_eq!(pair.leader.touched.0, batch + 1);
+    // What a learner forwards counts, with the time-out negotiated there.
+    let (e, u) = pair.learners_client();
+    assert_eq!(pair.learner.touched.1, [(u, 10_000)]);
+    pair.learner.ask(e, 1, create("/x", 0));
+    pair.forward();
+    assert_eq!(pair.leader.touched.1, [(u, 10_000)]);
+}
+
+#[test]
+fn each_connection_touches_with_its_own_time_out() {
+    let mut server = Server::leader();
+    let (_, session) = server.client();
+    let c = server.connect_with(ConnectRequest {
+        protocol_version: 0,
+        last_zxid_seen: Zxid::ZERO,
+        timeout_ms: 5000,
+        session,
+        password: Bytes::copy_from_slice(&password(session)),
+        read_only: None,
+    });
+    assert_eq!(server.touched.1, [(session, 5000)]);
+    server.ask(c, 1, Op::Ping);
+    assert_eq!(server.touched.1, [(session, 5000)]);
+    assert_eq!(server.replica.tree().session_timeout(session), Some(10_000));
+}
+
+#[test]
+fn a_silent_session_expires() {
+    let mut server = Server::leader();
+    let (c, session) = server.client();
+    server.answer(c, 1, create("/e", 1));
+    let seen = server.touched.0;
+    server.step(Input::Expire { now: NOW, sessions: vec![session, SessionId(99)], seen });
+    assert_eq!(server.proposed.len(), 1, "of a session that is unknown there is nothing to close");
+    server.step(Input::Expire { now: NOW, sessions: vec![session], seen });
+    assert_eq!(server.proposed.len(), 1, "once");
+    server.ask_all(vec![request(c, 2, get_data("/")), request(c, 3, Op::Ping)]);
+    assert_eq!(server.told(), ["c1 #2 z2 SessionExpired", "c1 #3 z2 SessionExpired"]);
+    server.commit();
+    assert_eq!(server.told(), ["changed Deleted /e", "c1 close"]);
+    assert_eq!(server.said(), [format!("Closed({session})")]);
+}
+
+#[test]
+fn who_was_heard_from_in_the_meantime_stays() {
+    let mut server = Server::leader();
+    let (c, session) = server.client();
+    let seen = server.touched.0;
+    server.ask(c, 1, Op::Ping);
+    server.step(Input::Expire { now: NOW, sessions: vec![session], seen });
+    assert!(server.proposed.is_empty());
+    server.step(Input::Expire { now: NOW, sessions: vec![session], seen: seen + 1 });
+    assert_eq!(server.proposed.len(), 1);
+}
+
+#[test]
+fn a_refusal_waits_for_its_turn() {
+    let mut server = Server::leader();
+    let (c, session) = server.client();
+    server.ask(c, 1, create("/a", 0));
+    let seen = server.touched.0;
+    server.step(Input::Expire { now: NOW, sessions: vec![session], seen });
+    server.ask(c, 2, get_data("/"));
+    assert_eq!(server.told(), [""; 0]);
+    server.commit_one();
+    assert_eq!(server.told(), ["changed Created /a", "c1 #1 z2 path /a", "c1 #2 z2 SessionExpired"]);
+}
+
+#[test]
+fn when_the_counters_are_used_up_requests_wait() {
+    let mut server = Server::leader();
+    let (c, _) = server.client();
+    let Role::Leader(preparer) = &mut server.replica.role else { panic!("it leads") };
+    **preparer = Preparer::new_at(Zxid::new(EPOCH, u32::MAX - 1));
+    server.ask_all(vec![request(c, 1, create("/a", 0)), request(c, 2, Op::Ping)]);
+    let write = Forwarded { session: SessionId(1), cxid: 1, op: create("/b", 0), auth: Arc::from([]) };
+    server.step(Input::Forwarded { now: NOW, from: LEARNER, requests: vec![write] });
+    assert_eq!((server.told(), server.proposed.len()), (vec![], 0));
+    server.step(Input::Service(Service::None));
+    assert_eq!(server.told(), ["c1 close"]);
+}

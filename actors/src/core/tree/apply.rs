@@ -1,0 +1,323 @@
+//! What a transaction does to the tree.
+//!
+//! A transaction was checked when it was made, so on the tree it was made for it cannot fail. A replay is
+//! different: Apache's snapshots hold some effects of transactions that come after the zxid in their name,
+//! and those transactions come again. So every rule also has an answer for a tree that is newer than the
+//! transaction, and the answers converge: versions are absolute, counts only grow, what is missing is
+//! NoNode, what is there already stays.
+
+use bytes::Bytes;
+
+use super::node::{self, NodeId};
+use super::{Applied, PersistedStat, Tree};
+use crate::core::paths;
+use crate::core::watches::{Change, ChangeKind};
+use crate::types::{Acl, CreateKind, Str, Txn, TxnBody, TxnHeader, ZkError, Zxid};
+
+/// The parent's count of creates in creates of very old logs: count one more.
+const UNKNOWN_CVERSION: i32 = -1;
+
+/// A create, whatever its kind.
+struct Creation<'a> {
+    path: &'a Str,
+    data: &'a Option<Bytes>,
+    acl: &'a [Acl],
+    owner: i64,
+    parent_cversion: i32,
+}
+
+impl Tree {
+    /// Applies the next transaction and says what came of it; what watchers may want to hear is added
+    /// to `changes`, in the order of events. Zxids never go back.
+    pub fn apply(&mut self, txn: &Txn, changes: &mut Vec<Change>) -> Applied {
+        let header = &txn.header;
+        assert!(header.zxid > self.zxid, "{} does not come after {}", header.zxid, self.zxid);
+        let applied = match &txn.body {
+            // A session begins, or a new leader's log says again that it did.
+            TxnBody::CreateSession { timeout_ms } => {
+                self.sessions.insert(header.session, *timeout_ms);
+                Applied::Session
+            }
+            // A session ends, and its ephemerals with it.
+            TxnBody::CloseSession { paths } => {
+                self.close_session(header, paths.as_deref().unwrap_or_default(), changes);
+                Applied::Session
+            }
+            // All or nothing, under one zxid.
+            TxnBody::Multi(members) => Applied::Multi(self.multi(header, members, changes)),
+            change => self.apply_change(header, change, changes),
+        };
+        self.zxid = header.zxid;
+        applied
+    }
+
+    /// A transaction that may also be a member of a multi.
+    fn apply_change(&mut self, header: &TxnHeader, body: &TxnBody, changes: &mut Vec<Change>) -> Applied {
+        let applied = match body {
+            TxnBody::Create { kind, path, data, acl, ephemeral, parent_cversion } => {
+                owner(header, *kind, *ephemeral).and_then(|owner| {
+                    let parent_cversion = *parent_cversion;
+                    self.create(header, Creation { path, data, acl, owner, parent_cversion }, changes)
+                })
+            }
+            TxnBody::Delete { path, .. } => self.delete(header.zxid, path, changes).map(|()| Applied::Delete),
+            TxnBody::SetData { path, data, version, .. } => {
+                self.set_data(header, path, data, *version, changes)
+            }
+            TxnBody::SetAcl { path, acl, version } => self.set_acl(path, acl, *version),
+            TxnBody::Check { .. } => Ok(Applied::Check),
+            TxnBody::Error(code) => Ok(Applied::Error(*code)),
+            // No leader makes these members, and no reader of logs or packets lets them pass.
+            TxnBody::CreateSession { .. } | TxnBody::CloseSession { .. } | TxnBody::Multi(_) => {
+                Err(ZkError::MarshallingError)
+            }
+        };
+        applied.unwrap_or_else(|error| Applied::Error(error.code()))
+    }
+
+    /// One failed member fails all: 0 before it, RuntimeInconsistency after it, nothing is changed.
+    fn multi(&mut self, header: &TxnHeader, members: &[TxnBody], changes: &mut Vec<Change>) -> Vec<Applied> {
+        let is_culprit = |member: &TxnBody| matches!(member, TxnBody::Error(code) if *code != 0);
+        let failed = members.iter().any(|member| matches!(member, TxnBody::Error(_)));
+        let culprit = members.iter().position(is_culprit).unwrap_or(members.len());
+        let apply = |(at, member): (usize, &TxnBody)| match member {
+            TxnBody::Error(code) => Applied::Error(*code),
+            _ if failed && at < culprit => Applied::Error(0),
+            _ if failed => Applied::Error(ZkError::RuntimeInconsistency.code()),
+            member => self.apply_change(header, member, changes),
+        };
+        members.iter().enumerate().map(apply).collect()
+    }
+
+    fn create(
+        &mut self,
+        header: &TxnHeader,
+        creation: Creation<'_>,
+        changes: &mut Vec<Change>,
+    ) -> Result<Applied, ZkError> {
+        let path = creation.path;
+        let (parent_path, name) = paths::split(path).ok_or(ZkError::BadArguments)?;
+        if name.is_empty() {
+            return Err(ZkError::BadArguments);
+        }
+        let parent = self.find(parent_path).ok_or(ZkError::NoNode)?;
+        self.count_create(parent, parent_path, creation.parent_cversion, header.zxid);
+        if let Some(existing) = self.child(parent, name) {
+            // Replay: the znode is as new or newer; but its ACL may not have made it into the snapshot.
+            self.replace_acl(existing, creation.acl);
+            return Err(ZkError::NodeExists);
+        }
+        let (zxid, time) = (header.zxid.0, header.time);
+        let stat = PersistedStat {
+            czxid: zxid,
+            mzxid: zxid,
+            pzxid: zxid,
+            ctime: time,
+            mtime: time,
+            ephemeral_owner: creation.owner,
+            ..PersistedStat::default()
+        };
+        let id = self.insert(parent, path, name, own(creation.data), creation.acl, stat);
+        changes.push(self.change(ChangeKind::Created, path, header.zxid, id, Some((parent, parent_path))));
+        Ok(Applied::Create(path.clone(), self.slab.get(id).client_stat()))
+    }
+
+    /// Counts a create on the parent, unless a newer tree has counted it already.
+    fn count_create(&mut self, parent: NodeId, path: &str, cversion: i32, zxid: Zxid) {
+        let now = self.slab.get(parent).stat.cversion;
+        let then = if cversion == UNKNOWN_CVERSION { now.wrapping_add(1) } else { cversion };
+        if then > now {
+            self.change_stat(parent, path, |stat| {
+                stat.cversion = then;
+                stat.pzxid = zxid.0;
+            });
+        }
+    }
+
+    fn delete(&mut self, zxid: Zxid, path: &Str, changes: &mut Vec<Change>) -> Result<(), ZkError> {
+        if paths::is_special(path) {
+            return Err(ZkError::BadArguments);
+        }
+        let (parent_path, name) = paths::split(path).ok_or(ZkError::BadArguments)?;
+        let parent = self.find(parent_path).ok_or(ZkError::NoNode)?;
+        // Before the znode is looked up: in a newer tree it is gone, and the parent's pzxid has yet to know.
+        if zxid.0 > self.slab.get(parent).stat.pzxid {
+            self.change_stat(parent, parent_path, |stat| stat.pzxid = zxid.0);
+        }
+        let id = self.child(parent, name).ok_or(ZkError::NoNode)?;
+        changes.push(self.change(ChangeKind::Deleted, path, zxid, id, Some((parent, parent_path))));
+        self.remove(id, path);
+        Ok(())
+    }
+
+    fn set_data(
+        &mut self,
+        header: &TxnHeader,
+        path: &Str,
+        data: &Option<Bytes>,
+        version: i32,
+        changes: &mut Vec<Change>,
+    ) -> Result<Applied, ZkError> {
+        let id = self.find(path).ok_or(ZkError::NoNode)?;
+        let node = self.slab.get_mut(id);
+        let before = (node.digest(), node.data_len() as u64);
+        node.set_data(path, own(data));
+        node.stat.version = version;
+        node.stat.mzxid = header.zxid.0;
+        node.stat.mtime = header.time;
+        let after = (node.digest(), node.data_len() as u64);
+        let stat = node.client_stat();
+        self.data_size = self.data_size - before.1 + after.1;
+        if is_digested(path) {
+            self.digest = self.digest.wrapping_sub(before.0).wrapping_add(after.0);
+        }
+        changes.push(self.change(ChangeKind::DataChanged, path, header.zxid, id, None));
+        Ok(Applied::SetData(stat))
+    }
+
+    fn set_acl(&mut self, path: &str, acl: &[Acl], version: i32) -> Result<Applied, ZkError> {
+        let id = self.find(path).ok_or(ZkError::NoNode)?;
+        self.replace_acl(id, acl);
+        self.change_stat(id, path, |stat| stat.aversion = version);
+        Ok(Applied::SetAcl(self.slab.get(id).client_stat()))
+    }
+
+    /// Deletes the listed paths, in their order, and whatever else the session still has: a log of before
+    /// 3.6 lists nothing. On replay some are gone already.
+    fn close_session(&mut self, header: &TxnHeader, paths: &[Str], changes: &mut Vec<Change>) {
+        self.sessions.remove(&header.session);
+        for path in paths {
+            let _gone_already = self.delete(header.zxid, path, changes);
+        }
+        for path in self.ephemerals(header.session) {
+            let _below_a_deleted_one = self.delete(header.zxid, &path, changes);
+        }
+    }
+
+    /// Puts a new znode into everything that knows about znodes.
+    pub(super) fn insert(
+        &mut self,
+        parent: NodeId,
+        path: &str,
+        name: &str,
+        data: Option<Bytes>,
+        acl: &[Acl],
+        stat: PersistedStat,
+    ) -> NodeId {
+        assert!(!name.is_empty() && path.ends_with(name), "{name:?} is the last name of {path:?}");
+        let mut node = super::Node::new(name, parent, self.acls.acquire(acl), stat);
+        node.set_data(path, data);
+        self.data_size += (path.len() + node.data_len()) as u64;
+        if is_digested(path) {
+            self.digest = self.digest.wrapping_add(node.digest());
+        }
+        let id = self.slab.insert(node);
+        self.index.insert(&self.slab, id);
+        let slot = self.slab.get_mut(parent).push_child(id);
+        self.slab.get_mut(id).slot = slot;
+        match node::owner_session(stat.ephemeral_owner) {
+            Some(session) => self.ephemerals.insert((session, id)),
+            None => stat.ephemeral_owner != 0 && self.mortals.insert(id),
+        };
+        id
+    }
+
+    /// Takes a znode out of everything. It has no children, but on replay: a znode that was deleted and
+    /// made anew before the snapshot was complete may hold later children. They go, too: the log that
+    /// made them has to come again.
+    fn remove(&mut self, top: NodeId, path: &str) {
+        let node = self.slab.get(top);
+        let (parent, slot) = (node.parent, node.slot);
+        if let Some(moved) = self.slab.get_mut(parent).remove_child(slot) {
+            self.slab.get_mut(moved).slot = slot;
+        }
+        let (mut at, mut path_len) = (top, path.len());
+        loop {
+            while let Some(child) = self.slab.get(at).children().last() {
+                at = *child;
+                path_len += 1 + self.slab.get(at).name.as_bytes().len();
+            }
+            let node = self.slab.get(at);
+            let (above, slot, name_len) = (node.parent, node.slot, node.name.as_bytes().len());
+            self.forget(at, path_len, is_digested(path));
+            if at == top {
+                return;
+            }
+            self.slab.get_mut(above).remove_child(slot);
+            at = above;
+            path_len -= 1 + name_len;
+        }
+    }
+
+    /// Takes a znode that nobody lists any more out of the rest.
+    fn forget(&mut self, id: NodeId, path_len: usize, digested: bool) {
+        self.index.remove(&self.slab, id);
+        let node = self.slab.remove(id);
+        self.acls.release(node.acl);
+        self.data_size -= (path_len + node.data_len()) as u64;
+        if digested {
+            self.digest = self.digest.wrapping_sub(node.digest());
+        }
+        match node::owner_session(node.stat.ephemeral_owner) {
+            Some(session) => self.ephemerals.remove(&(session, id)),
+            None => self.mortals.remove(&id),
+        };
+    }
+
+    /// Changes a Stat, and the digest with it.
+    fn change_stat(&mut self, id: NodeId, path: &str, change: impl FnOnce(&mut PersistedStat)) {
+        let node = self.slab.get_mut(id);
+        let before = node.digest();
+        change(&mut node.stat);
+        let after = node.digest();
+        if is_digested(path) {
+            self.digest = self.digest.wrapping_sub(before).wrapping_add(after);
+        }
+    }
+
+    /// The ACL is not part of the digest.
+    pub(super) fn replace_acl(&mut self, id: NodeId, acl: &[Acl]) {
+        let new = self.acls.acquire(acl);
+        let old = std::mem::replace(&mut self.slab.get_mut(id).acl, new);
+        self.acls.release(old);
+    }
+
+    fn change(
+        &self,
+        kind: ChangeKind,
+        path: &Str,
+        zxid: Zxid,
+        id: NodeId,
+        parent: Option<(NodeId, &str)>,
+    ) -> Change {
+        let acl_of = |id: NodeId| self.acls.get(self.slab.get(id).acl).clone();
+        let parent = parent.map(|(id, path)| (path.into(), acl_of(id)));
+        Change { kind, path: path.clone(), zxid, acl: acl_of(id), parent }
+    }
+}
+
+/// The owner field of a new znode.
+fn owner(header: &TxnHeader, kind: CreateKind, ephemeral: bool) -> Result<i64, ZkError> {
+    match kind {
+        CreateKind::Container => Ok(node::container_owner()),
+        CreateKind::Ttl(ttl_ms) => node::ttl_owner(ttl_ms).ok_or(ZkError::BadArguments),
+        CreateKind::Create | CreateKind::Create2 => Ok(if ephemeral { header.session.0 } else { 0 }),
+    }
+}
+
+/// Does the znode count in the digest? Below `/zookeeper` Apache changes znodes outside of transactions.
+pub(super) fn is_digested(path: &str) -> bool {
+    !path.strip_prefix(paths::ZOOKEEPER).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// Data up to this many bytes is copied out of the transaction, whose bytes it would keep alive.
+const COPY_BELOW: usize = 64 << 10;
+
+/// Data as a znode keeps it.
+fn own(data: &Option<Bytes>) -> Option<Bytes> {
+    data.as_ref().map(
+        |data| {
+            if data.len() < COPY_BELOW { Bytes::copy_from_slice(data) } else { data.clone() }
+        },
+    )
+}

@@ -1,0 +1,380 @@
+//! Who watches what, and the one line by which everything leaves for the clients.
+//!
+//! What the replica decides comes in as [`Outcome`]s, in order, and leaves for the connections in the same
+//! order. That one line is the promise of watches: the event of a change stands before every reply that
+//! shows the change, and behind the reply that set the watch.
+//!
+//! A watch belongs to a connection and goes with it. There are two tables, since getData and getChildren
+//! want to hear of different things; a change is told in steps (create: data watches of the znode, child
+//! watches of the parent; delete: data, then child watches of the znode, child watches of the parent), and
+//! a connection hears at most one event in each step, however many of its watches match. Whoever may not
+//! read the znode is not told, and its watch is used up all the same.
+//!
+//! A watch costs about 50 bytes, a watched path about 60 besides its text.
+//!
+//! Absent on purpose: any look at the tree. Whether a znode is there, and what setWatches has missed, is
+//! decided by the replica.
+
+mod path_table;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use self::path_table::{PathId, PathTable};
+use crate::core::{acl, paths};
+use crate::types::{
+    Acl, Auth, ConnId, ConnectResponse, Deliver, EventKind, Reply, Str, WatchEvent, Zxid, perms,
+};
+
+/// Watches of one connection. Large enough for the greatest users known (a few hundred thousand), small
+/// enough that one client cannot take all memory: 60 MB and the paths.
+pub const MAX_WATCHES_PER_CONNECTION: usize = 500_000;
+
+/// The two watch tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WatchTable {
+    /// getData and exists.
+    Data,
+    /// getChildren.
+    Child,
+}
+
+/// How long a watch lasts, and how far it reaches. The three live side by side on one path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WatchMode {
+    /// Until its first event.
+    Standard,
+    /// Until it is removed.
+    Persistent,
+    /// Until it is removed, and for everything below its path; never NodeChildrenChanged.
+    Recursive,
+}
+
+/// What a transaction did to a znode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// It is new.
+    Created,
+    /// It is gone.
+    Deleted,
+    /// It has other data.
+    DataChanged,
+}
+
+/// A change of the tree that watchers may want to hear of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// What happened.
+    pub kind: ChangeKind,
+    /// To which znode.
+    pub path: Str,
+    /// By which transaction.
+    pub zxid: Zxid,
+    /// The ACL of the znode: who may not read it is not told.
+    pub acl: Arc<[Acl]>,
+    /// For a create or delete: the parent and its ACL.
+    pub parent: Option<(Str, Arc<[Acl]>)>,
+}
+
+/// What the replica has decided, in the order in which clients must see it.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)] // of fields: each variant says what they are
+pub enum Outcome {
+    /// The tree has changed.
+    Changed(Change),
+    /// An answer, and the watch that the request left.
+    Reply { conn: ConnId, reply: Reply, watch: Option<(WatchTable, Str)> },
+    /// setWatches: these watches are set again, and these events happened in the meantime. The reply
+    /// follows as an outcome of its own.
+    Rewatch { conn: ConnId, events: Vec<WatchEvent>, watches: Vec<(WatchTable, Str)> },
+    /// The handshake is done or refused.
+    Connected { conn: ConnId, response: ConnectResponse },
+    /// The connection has these identities from now on.
+    Identified { conn: ConnId, auth: Auth },
+    /// Close the connection behind everything said so far. Its watches are gone.
+    Close { conn: ConnId },
+    /// The connection is closed already: forget it.
+    Gone { conn: ConnId },
+}
+
+/// A connection asked for more than [`MAX_WATCHES_PER_CONNECTION`], and is being closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooManyWatches(pub ConnId);
+
+impl fmt::Display for TooManyWatches {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let TooManyWatches(ConnId(conn)) = self;
+        write!(
+            f,
+            "connection {conn} is closed: it wants more than {MAX_WATCHES_PER_CONNECTION} watches; \
+             let the client spread them over several sessions"
+        )
+    }
+}
+
+impl std::error::Error for TooManyWatches {}
+
+/// One watch. In this order, so that those of a path and table stand together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Watch {
+    path: PathId,
+    table: WatchTable,
+    conn: ConnId,
+    mode: WatchMode,
+}
+
+/// What is known of a connection.
+struct Connection {
+    /// For the filter by READ.
+    auth: Auth,
+    /// The same watches as in `Watches::watches`, to find them when the connection goes.
+    watches: BTreeSet<(PathId, WatchTable, WatchMode)>,
+}
+
+/// An event for everybody whose watch matches.
+struct Event<'a> {
+    kind: EventKind,
+    path: &'a Str,
+    zxid: Zxid,
+    /// Of the znode that the event names.
+    acl: &'a [Acl],
+}
+
+/// All watches, and all connections.
+#[derive(Default)]
+pub struct Watches {
+    connections: BTreeMap<ConnId, Connection>,
+    watches: BTreeSet<Watch>,
+    paths: PathTable,
+    /// Recursive watches; without any, no ancestor is looked at.
+    recursive: usize,
+}
+
+impl Watches {
+    /// No connection, no watch.
+    pub fn new() -> Watches {
+        Watches::default()
+    }
+
+    /// There is a new connection. Whatever is said to a connection that is not open goes nowhere.
+    pub fn opened(&mut self, conn: ConnId) {
+        let connection = Connection { auth: Arc::new([]), watches: BTreeSet::new() };
+        let before = self.connections.insert(conn, connection);
+        assert!(before.is_none(), "connection {conn:?} is opened once");
+    }
+
+    /// Takes the next outcome; what the connections have to write comes after what is in `out` already.
+    ///
+    /// An error is a note for the log: the connection is closed, which `out` says, too.
+    pub fn step(&mut self, outcome: Outcome, out: &mut Vec<(ConnId, Deliver)>) -> Result<(), TooManyWatches> {
+        match outcome {
+            // The only outcome that is for everybody.
+            Outcome::Changed(change) => self.fire(&change, out),
+            // A reply stands before the events of the watch that it has set.
+            Outcome::Reply { conn, reply, watch } => {
+                self.deliver(conn, Deliver::Reply(reply), out);
+                return self.watch_all(conn, watch, out);
+            }
+            // After a reconnect: what was missed comes before the reply.
+            Outcome::Rewatch { conn, events, watches } => {
+                for event in events {
+                    self.deliver(conn, Deliver::Event(event), out);
+                }
+                return self.watch_all(conn, watches, out);
+            }
+            // The handshake has its place in the line like everything else.
+            Outcome::Connected { conn, response } => {
+                self.deliver(conn, Deliver::Connected(response), out);
+            }
+            // Of events from here on, not of those on their way.
+            Outcome::Identified { conn, auth } => {
+                if let Some(connection) = self.connections.get_mut(&conn) {
+                    connection.auth = auth;
+                }
+            }
+            // Nothing comes behind it: the connection is forgotten at once.
+            Outcome::Close { conn } => self.close(conn, out),
+            // Nobody is there to be told.
+            Outcome::Gone { conn } => self.forget(conn),
+        }
+        Ok(())
+    }
+
+    /// Adds a watch of a connection; a second equal one changes nothing. A persistent watch wants to be
+    /// in both tables, a recursive one in the data table.
+    pub fn watch(
+        &mut self,
+        conn: ConnId,
+        table: WatchTable,
+        path: Str,
+        mode: WatchMode,
+    ) -> Result<(), TooManyWatches> {
+        let Some(connection) = self.connections.get_mut(&conn) else { return Ok(()) };
+        let id = self.paths.acquire(path);
+        if connection.watches.contains(&(id, table, mode)) {
+            self.paths.release(id);
+            return Ok(());
+        }
+        if connection.watches.len() == MAX_WATCHES_PER_CONNECTION {
+            self.paths.release(id);
+            return Err(TooManyWatches(conn));
+        }
+        connection.watches.insert((id, table, mode));
+        let is_new = self.watches.insert(Watch { path: id, table, conn, mode });
+        assert!(is_new, "both sides know the same watches");
+        self.recursive += usize::from(mode == WatchMode::Recursive);
+        Ok(())
+    }
+
+    /// Watches in both tables.
+    pub fn watch_count(&self) -> usize {
+        self.watches.len()
+    }
+
+    /// Paths with a watch in either table.
+    pub fn watched_paths(&self) -> usize {
+        self.paths.len()
+    }
+
+    /// Open connections.
+    pub fn connection_count(&self) -> usize {
+        self.connections.len()
+    }
+
+    fn deliver(&self, conn: ConnId, what: Deliver, out: &mut Vec<(ConnId, Deliver)>) {
+        if self.connections.contains_key(&conn) {
+            out.push((conn, what));
+        }
+    }
+
+    /// Standard watches; too many of them close the connection.
+    fn watch_all(
+        &mut self,
+        conn: ConnId,
+        watches: impl IntoIterator<Item = (WatchTable, Str)>,
+        out: &mut Vec<(ConnId, Deliver)>,
+    ) -> Result<(), TooManyWatches> {
+        for (table, path) in watches {
+            if let Err(too_many) = self.watch(conn, table, path, WatchMode::Standard) {
+                self.close(conn, out);
+                return Err(too_many);
+            }
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, conn: ConnId, out: &mut Vec<(ConnId, Deliver)>) {
+        self.deliver(conn, Deliver::Close, out);
+        self.forget(conn);
+    }
+
+    fn forget(&mut self, conn: ConnId) {
+        let Some(connection) = self.connections.remove(&conn) else { return };
+        for (path, table, mode) in connection.watches {
+            self.unlist(Watch { path, table, conn, mode });
+        }
+    }
+
+    /// The steps of a change, in the order in which they are told.
+    fn fire(&mut self, change: &Change, out: &mut Vec<(ConnId, Deliver)>) {
+        let (path, zxid, acl) = (&change.path, change.zxid, &change.acl[..]);
+        let event = |kind| Event { kind, path, zxid, acl };
+        match change.kind {
+            ChangeKind::Created => {
+                self.tell(WatchTable::Data, &event(EventKind::NodeCreated), &[], out);
+            }
+            ChangeKind::Deleted => {
+                let deleted = event(EventKind::NodeDeleted);
+                let told = self.tell(WatchTable::Data, &deleted, &[], out);
+                self.tell(WatchTable::Child, &deleted, &told, out);
+            }
+            ChangeKind::DataChanged => {
+                self.tell(WatchTable::Data, &event(EventKind::NodeDataChanged), &[], out);
+            }
+        }
+        if let Some((path, acl)) = &change.parent {
+            let children = Event { kind: EventKind::NodeChildrenChanged, path, zxid, acl };
+            self.tell(WatchTable::Child, &children, &[], out);
+        }
+    }
+
+    /// One step: each connection with a matching watch hears the event once, but for those in `skip`
+    /// (sorted) and those that may not read the znode. Returns all that match, sorted.
+    fn tell(
+        &mut self,
+        table: WatchTable,
+        event: &Event<'_>,
+        skip: &[ConnId],
+        out: &mut Vec<(ConnId, Deliver)>,
+    ) -> Vec<ConnId> {
+        let matched = self.take_matching(table, event.path);
+        let is_open = acl::allows(event.acl, perms::READ, &[]);
+        for conn in &matched {
+            let connection = &self.connections[conn];
+            let may_read = is_open || acl::allows(event.acl, perms::READ, &connection.auth);
+            if may_read && skip.binary_search(conn).is_err() {
+                let event = WatchEvent { kind: event.kind, path: event.path.clone(), zxid: event.zxid };
+                out.push((*conn, Deliver::Event(event)));
+            }
+        }
+        matched
+    }
+
+    /// The connections whose watches match in a step, sorted. Standard watches are used up.
+    fn take_matching(&mut self, table: WatchTable, path: &str) -> Vec<ConnId> {
+        let here = self.paths.find(path).map_or(Vec::new(), |id| self.listed(id, table));
+        let mut matched: Vec<ConnId> = here.iter().map(|watch| watch.conn).collect();
+        for watch in here {
+            if watch.mode == WatchMode::Standard {
+                self.remove(watch);
+            }
+        }
+        if table == WatchTable::Data && self.recursive > 0 {
+            self.add_recursive_above(path, &mut matched);
+            matched.sort_unstable();
+        }
+        matched.dedup();
+        matched
+    }
+
+    /// Connections with a recursive watch on an ancestor.
+    fn add_recursive_above(&self, path: &str, matched: &mut Vec<ConnId>) {
+        let mut at = path;
+        while let Some((parent, name)) = paths::split(at) {
+            if name.is_empty() {
+                return; // the root has no ancestor
+            }
+            if let Some(id) = self.paths.find(parent) {
+                let watches = self.listed(id, WatchTable::Data).into_iter();
+                let recursive = watches.filter(|watch| watch.mode == WatchMode::Recursive);
+                matched.extend(recursive.map(|watch| watch.conn));
+            }
+            at = parent;
+        }
+    }
+
+    /// The watches of a path in a table, by connection.
+    fn listed(&self, path: PathId, table: WatchTable) -> Vec<Watch> {
+        let first = Watch { path, table, conn: ConnId(0), mode: WatchMode::Standard };
+        let last = Watch { path, table, conn: ConnId(u64::MAX), mode: WatchMode::Recursive };
+        self.watches.range(first..=last).copied().collect()
+    }
+
+    fn remove(&mut self, watch: Watch) {
+        let connection = self.connections.get_mut(&watch.conn).expect("watches go with their connection");
+        let was_known = connection.watches.remove(&(watch.path, watch.table, watch.mode));
+        assert!(was_known, "both sides know the same watches");
+        self.unlist(watch);
+    }
+
+    /// Removes a watch that its connection does not know any more.
+    fn unlist(&mut self, watch: Watch) {
+        let was_listed = self.watches.remove(&watch);
+        assert!(was_listed, "both sides know the same watches");
+        self.paths.release(watch.path);
+        self.recursive -= usize::from(watch.mode == WatchMode::Recursive);
+    }
+}

@@ -1,0 +1,550 @@
+//! The Node actor: the supervisor of one server, and the junction of everything that comes from outside
+//! the roles: peers' packets, links, finished disk work, time.
+//!
+//! ```text
+//!             Recovered            Elected                     RoleEnded              Drained
+//!  Recovering ────────▶ Looking ────────────▶ Leading|Learning ─────────▶ Draining ──────────▶ Looking
+//! ```
+//!
+//! A role actor lives for one tenure. What comes back from a disk or a peer names its tenure, and is
+//! dropped here when that tenure is over. Between two roles the log is drained: the next vote is for what
+//! is durable, and neither memory nor disk is ahead of the other (ZOOKEEPER-3642, -2845, -5094).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use slog::{Logger, debug, info, o, warn};
+
+use crate::core::history::History;
+use crate::core::leader::Timing;
+use crate::core::quorum::Ensemble;
+use crate::core::tree::Tree;
+use crate::core::{election, leader, learner, sessions};
+use crate::election::{Elected, Election};
+use crate::handle::FromPeer;
+use crate::leader::Leader;
+use crate::learner::{Follower, Observer};
+use crate::ports::{PeerLinks, WallClock, Witness};
+use crate::replica::{FromNode, Replica};
+use crate::role::{RoleEnded, Serving, Surroundings};
+use crate::session_tracker::SessionTracker;
+use crate::snapshotter::{SnapDone, Snapshotter};
+use crate::stats::Stats;
+use crate::turn::{Halt, Meter, Monotonic, Turns, work_in_turns};
+use crate::txn_log::{LogDone, LogOrder, TxnLog};
+use crate::types::{Envelope, Epochs, Membership, Packet, Phase, ServerState, Sid, Tenure, Zxid};
+
+/// How often the roles, the election and the session tracker are told the time.
+const TICK: Duration = Duration::from_millis(50);
+
+/// The other actors of the server, all started before the node hears anything.
+#[derive(Clone)]
+pub struct Actors {
+    /// The log.
+    pub txn_log: Addr<TxnLog>,
+    /// Snapshots.
+    pub snapshotter: Addr<Snapshotter>,
+    /// The election.
+    pub election: Addr<Election>,
+    /// The tree.
+    pub replica: Addr<Replica>,
+    /// Session expiry.
+    pub session_tracker: Addr<SessionTracker>,
+}
+
+/// What a node is made of, besides other actors.
+#[derive(Clone)]
+pub struct Setup {
+    /// Who belongs to the ensemble.
+    pub ensemble: Ensemble,
+    /// Ticks and limits.
+    pub timing: Timing,
+    /// The other servers.
+    pub links: Arc<dyn PeerLinks>,
+    /// For tenure numbers that go on growing over a restart.
+    pub wall: Arc<dyn WallClock>,
+    /// Told what must never go wrong.
+    pub witness: Arc<dyn Witness>,
+    /// Time.
+    pub clock: Monotonic,
+    /// Figures.
+    pub stats: Arc<Stats>,
+    /// The server's logger.
+    pub log: Logger,
+}
+
+/// Where the server is between its roles.
+enum State {
+    /// The log is being loaded.
+    Recovering,
+    /// An election runs.
+    Looking { history: History },
+    /// This server leads.
+    Leading { leader: Addr<Leader>, tenure: Tenure },
+    /// Another server leads.
+    Learning { learner: LearnerAddr, leader: Sid, tenure: Tenure },
+    /// The role is over; its last orders to the disk are being carried out.
+    Draining { history: History, installing: bool },
+}
+
+/// A follower or an observer.
+#[derive(Clone)]
+enum LearnerAddr {
+    Follower(Addr<Follower>),
+    Observer(Addr<Observer>),
+}
+
+impl LearnerAddr {
+    fn tell(&self, input: learner::Input) {
+        match self {
+            LearnerAddr::Follower(follower) => follower.do_send(input),
+            LearnerAddr::Observer(observer) => observer.do_send(input),
+        }
+    }
+
+    fn halt(&self) {
+        match self {
+            LearnerAddr::Follower(follower) => follower.do_send(Halt),
+            LearnerAddr::Observer(observer) => observer.do_send(Halt),
+        }
+    }
+}
+
+/// See the module's story.
+pub struct Node {
+    setup: Setup,
+    actors: Actors,
+    state: State,
+    /// What the epoch files hold.
+    epochs: Epochs,
+    /// The newest tenure number given out.
+    tenure: Tenure,
+    /// Servers with a connection.
+    linked: BTreeSet<Sid>,
+    /// Learners that think this server leads, before it thinks so itself.
+    early: BTreeMap<Sid, (Tenure, Packet)>,
+    /// An installed snapshot whose predecessor's log is being forgotten.
+    installed: Option<(Tenure, Box<Tree>)>,
+    meter: Meter,
+    log: Logger,
+}
+
+impl Node {
+    /// A node whose log is still to be loaded.
+    pub fn new(setup: Setup, actors: Actors) -> Node {
+        let meter = Meter::new(&setup.stats, |s| &s.node);
+        let log = setup.log.new(o!("actor" => "node"));
+        setup.stats.quorum_size.set(setup.ensemble.voters().count() as i64);
+        Node {
+            setup,
+            actors,
+            state: State::Recovering,
+            epochs: Epochs::default(),
+            tenure: Tenure::default(),
+            linked: BTreeSet::new(),
+            early: BTreeMap::new(),
+            installed: None,
+            meter,
+            log,
+        }
+    }
+
+    /// A number above all earlier ones of this server, those before a restart included.
+    fn next_tenure(&mut self) -> Tenure {
+        self.tenure = Tenure((self.tenure.0 + 1).max(self.setup.wall.now().max(0) as u64));
+        self.tenure
+    }
+
+    fn now(&self) -> u64 {
+        self.setup.clock.now()
+    }
+
+    fn surroundings(&self, role: &'static str) -> Surroundings {
+        Surroundings {
+            links: self.setup.links.clone(),
+            txn_log: self.actors.txn_log.clone(),
+            replica: self.actors.replica.clone(),
+            session_tracker: self.actors.session_tracker.clone(),
+            witness: self.setup.witness.clone(),
+            clock: self.setup.clock,
+            stats: self.setup.stats.clone(),
+            log: self.setup.log.new(o!("actor" => role)),
+        }
+    }
+
+    /// Everything durable, no role: vote.
+    fn look(&mut self, history: History) {
+        let (now, last, current) = (self.now(), history.last(), self.epochs.current);
+        let stats = &self.setup.stats;
+        stats.looking_count.inc();
+        stats.state.set(ServerState::Looking as i64);
+        stats.phase.set(Phase::Election as i64);
+        self.state = State::Looking { history };
+        self.actors.election.do_send(election::Input::Look { now, last, current });
+    }
+
+    fn settle(&self, state: ServerState) {
+        let epoch = self.epochs.current;
+        self.actors.election.do_send(election::Input::Settled { state, epoch });
+    }
+
+    fn lead(&mut self, history: History, ctx: &Context<Node>) {
+        let tenure = self.next_tenure();
+        let start = leader::Start {
+            ensemble: self.setup.ensemble.clone(),
+            history,
+            epochs: self.epochs,
+            timing: self.setup.timing,
+            now: self.now(),
+        };
+        let ties =
+            crate::leader::Ties { serving: ctx.address().recipient(), ended: ctx.address().recipient() };
+        let leader = Leader::new(start, tenure, self.surroundings("leader"), ties).start();
+        let now = self.now();
+        for (from, (tenure, packet)) in std::mem::take(&mut self.early) {
+            leader.do_send(leader::Input::Packet { now, from, tenure, packet });
+        }
+        self.state = State::Leading { leader, tenure };
+        self.settle(ServerState::Leading);
+    }
+
+    fn follow(&mut self, leader: Sid, history: History, ctx: &Context<Node>) {
+        let tenure = self.next_tenure();
+        let membership = self.setup.ensemble.my_membership();
+        let start = learner::Start {
+            leader,
+            membership,
+            tenure,
+            history,
+            epochs: self.epochs,
+            timing: self.setup.timing,
+            linked: self.linked.contains(&leader),
+            now: self.now(),
+        };
+        let ties = crate::learner::Ties {
+            snapshotter: self.actors.snapshotter.clone(),
+            serving: ctx.address().recipient(),
+            ended: ctx.address().recipient(),
+        };
+        let (learner, state) = match membership {
+            Membership::Participant => {
+                let follower = Follower::new(start, self.surroundings("follower"), ties).start();
+                (LearnerAddr::Follower(follower), ServerState::Following)
+            }
+            Membership::Observer => {
+                let observer = Observer::new(start, self.surroundings("observer"), ties).start();
+                (LearnerAddr::Observer(observer), ServerState::Observing)
+            }
+        };
+        for (from, (tenure, _)) in std::mem::take(&mut self.early) {
+            self.send_away(from, tenure);
+        }
+        self.setup.stats.leader.set(i64::from(leader.0));
+        self.state = State::Learning { learner, leader, tenure };
+        self.settle(state);
+    }
+
+    /// A learner has taken this server for the leader, and it is not.
+    fn send_away(&self, to: Sid, tenure: Tenure) {
+        let reason = format!("server {} does not lead", self.setup.ensemble.me);
+        self.setup.links.send(&[(to, tenure)], &Packet::Goodbye { reason });
+    }
+
+    fn packet(&mut self, from: Sid, envelope: Envelope) {
+        let now = self.now();
+        let Envelope { tenure, packet } = envelope;
+        if let Packet::Notification(notification) = packet {
+            return self.actors.election.do_send(election::Input::Notification { now, from, notification });
+        }
+        match &self.state {
+            State::Leading { leader, .. } => {
+                leader.do_send(leader::Input::Packet { now, from, tenure, packet });
+            }
+            State::Learning { learner, leader, tenure: own } if *leader == from && *own == tenure => {
+                learner.tell(learner::Input::Packet { now, packet });
+            }
+            _ => self.unexpected(from, tenure, packet),
+        }
+    }
+
+    /// A packet that is not for the role: of a learner that is early or wrong, or of a tenure that is over.
+    fn unexpected(&mut self, from: Sid, tenure: Tenure, packet: Packet) {
+        match packet {
+            Packet::FollowerInfo { .. } | Packet::ObserverInfo { .. } => match self.state {
+                State::Learning { .. } => self.send_away(from, tenure),
+                _ => drop(self.early.insert(from, (tenure, packet))),
+            },
+            Packet::Goodbye { .. } if self.early.get(&from).is_some_and(|(early, _)| *early == tenure) => {
+                self.early.remove(&from);
+            }
+            other => debug!(self.log, "dropped a packet of a stay that is over";
+                "from" => %from, "packet" => ?other),
+        }
+    }
+
+    fn link_up(&mut self, peer: Sid) {
+        info!(self.log, "link up"; "peer" => %peer);
+        let now = self.now();
+        self.linked.insert(peer);
+        self.actors.election.do_send(election::Input::LinkUp { now, peer });
+        if let State::Learning { learner, leader, .. } = &self.state
+            && *leader == peer
+        {
+            learner.tell(learner::Input::LinkUp { now });
+        }
+    }
+
+    fn link_down(&mut self, peer: Sid) {
+        warn!(self.log, "link down"; "peer" => %peer);
+        let now = self.now();
+        self.linked.remove(&peer);
+        self.early.remove(&peer);
+        self.actors.election.do_send(election::Input::LinkDown { now, peer });
+        match &self.state {
+            State::Leading { leader, .. } => leader.do_send(leader::Input::LinkDown { peer }),
+            State::Learning { learner, leader, .. } if *leader == peer => {
+                learner.tell(learner::Input::LinkDown);
+            }
+            _ => {}
+        }
+    }
+
+    /// Hands finished disk work to the role that ordered it, if it still lives.
+    fn answer_role(
+        &self,
+        tenure: Tenure,
+        to_leader: Option<leader::Input>,
+        to_learner: Option<learner::Input>,
+    ) {
+        match &self.state {
+            State::Leading { leader, tenure: own } if *own == tenure => {
+                to_leader.into_iter().for_each(|input| leader.do_send(input));
+            }
+            State::Learning { learner, tenure: own, .. } if *own == tenure => {
+                to_learner.into_iter().for_each(|input| learner.tell(input));
+            }
+            _ => {}
+        }
+    }
+
+    fn install(&self, tree: Box<Tree>) {
+        self.actors.replica.do_send(FromNode::Install(tree));
+    }
+
+    fn log_done(&mut self, done: LogDone) {
+        match done {
+            LogDone::Recovered(recovered) => {
+                self.epochs = recovered.epochs;
+                self.install(Box::new(recovered.tree));
+                self.look(recovered.history);
+            }
+            LogDone::Synced { tenure, zxid } => self.answer_role(
+                tenure,
+                Some(leader::Input::Synced { zxid }),
+                Some(learner::Input::Synced { zxid }),
+            ),
+            LogDone::EpochsSaved { tenure, epochs } => {
+                self.epochs = epochs;
+                self.answer_role(
+                    tenure,
+                    Some(leader::Input::EpochsSaved(epochs)),
+                    Some(learner::Input::EpochsSaved(epochs)),
+                );
+            }
+            LogDone::Truncated { tenure, zxid, tree } => {
+                tree.into_iter().for_each(|tree| self.install(tree));
+                self.answer_role(tenure, None, Some(learner::Input::Truncated { zxid }));
+            }
+            LogDone::Reset { tenure, zxid } => self.log_reset(tenure, zxid),
+            LogDone::Drained => self.drained(),
+        }
+    }
+
+    /// A leader's snapshot has replaced the log: its tree is this server's tree from now on, whether or
+    /// not the role that asked for it still lives.
+    fn log_reset(&mut self, tenure: Tenure, zxid: Zxid) {
+        let (owner, tree) = self.installed.take().expect("the log is reset only for an installed snapshot");
+        assert_eq!(owner, tenure, "one snapshot is installed at a time");
+        self.install(tree);
+        if let State::Draining { history, .. } = &mut self.state {
+            history.reset(zxid);
+        }
+        self.answer_role(tenure, None, Some(learner::Input::Installed { zxid: Some(zxid) }));
+    }
+
+    fn snapshot_done(&mut self, done: SnapDone) {
+        match done {
+            SnapDone::Streamed { to, learner } => {
+                if let State::Leading { leader, .. } = &self.state {
+                    leader.do_send(leader::Input::SnapshotSent { to, tenure: learner });
+                }
+            }
+            SnapDone::Installed { tenure, zxid, tree } => {
+                match tree {
+                    Some(tree) => {
+                        self.installed = Some((tenure, tree));
+                        self.actors.txn_log.do_send(LogOrder::Reset { tenure, zxid });
+                    }
+                    None => {
+                        self.answer_role(tenure, None, Some(learner::Input::Installed { zxid: None }));
+                    }
+                }
+                if let State::Draining { installing, .. } = &mut self.state {
+                    *installing = false;
+                    self.actors.txn_log.do_send(LogOrder::Drain);
+                }
+            }
+        }
+    }
+
+    fn role_ended(&mut self, ended: RoleEnded) {
+        let own = match &self.state {
+            State::Leading { tenure, .. } | State::Learning { tenure, .. } => *tenure,
+            _ => unreachable!("a role ends once, while it is the role"),
+        };
+        assert_eq!(own, ended.tenure, "there is one role at a time");
+        let stats = &self.setup.stats;
+        stats.phase.set(Phase::Election as i64);
+        for gauge in [&stats.learners, &stats.synced_followers, &stats.synced_observers, &stats.leader] {
+            gauge.set(0);
+        }
+        self.actors.replica.do_send(FromNode::Stop);
+        if !ended.installing {
+            self.actors.txn_log.do_send(LogOrder::Drain);
+        }
+        self.state = State::Draining { history: ended.history, installing: ended.installing };
+    }
+
+    fn drained(&mut self) {
+        let State::Draining { history, installing: false } =
+            std::mem::replace(&mut self.state, State::Recovering)
+        else {
+            unreachable!("the log is drained only between roles, and behind an installation")
+        };
+        self.look(history);
+    }
+
+    fn tick(&mut self) {
+        let now = self.now();
+        self.actors.session_tracker.do_send(sessions::Input::Tick { now });
+        match &self.state {
+            State::Looking { .. } => self.actors.election.do_send(election::Input::Tick { now }),
+            State::Leading { leader, .. } => leader.do_send(leader::Input::Tick { now }),
+            State::Learning { learner, .. } => learner.tell(learner::Input::Tick { now }),
+            State::Recovering | State::Draining { .. } => {}
+        }
+    }
+}
+
+impl Actor for Node {
+    type Context = Context<Node>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        work_in_turns(ctx);
+        ctx.run_interval(TICK, |node, _| node.tick());
+        let me = self.setup.ensemble.me;
+        info!(self.log, "Starting quorum peer, myid={}", me; "ensemble" => ?self.setup.ensemble.members.keys());
+        self.actors.txn_log.do_send(LogOrder::Recover);
+    }
+}
+
+impl Turns for Node {
+    fn end_of_turn(&mut self, _: &mut Self::Context) {
+        self.meter.end_of_turn();
+    }
+}
+
+impl Handler<FromPeer> for Node {
+    type Result = ();
+
+    fn handle(&mut self, message: FromPeer, _: &mut Self::Context) {
+        self.meter.message();
+        match message {
+            FromPeer::LinkUp(peer) => self.link_up(peer),
+            FromPeer::LinkDown(peer) => self.link_down(peer),
+            FromPeer::Packets(from, envelopes) => {
+                envelopes.into_iter().for_each(|envelope| self.packet(from, envelope));
+            }
+        }
+    }
+}
+
+impl Handler<Elected> for Node {
+    type Result = ();
+
+    fn handle(&mut self, elected: Elected, ctx: &mut Self::Context) {
+        self.meter.message();
+        let State::Looking { history } = std::mem::replace(&mut self.state, State::Recovering) else {
+            unreachable!("an election runs only while the server is looking")
+        };
+        if elected.leader == self.setup.ensemble.me {
+            self.setup.stats.leader.set(i64::from(elected.leader.0));
+            self.lead(history, ctx);
+        } else {
+            self.follow(elected.leader, history, ctx);
+        }
+    }
+}
+
+impl Handler<Serving> for Node {
+    type Result = ();
+
+    fn handle(&mut self, serving: Serving, _: &mut Self::Context) {
+        self.meter.message();
+        assert_eq!(serving.epoch, self.epochs.current, "the epoch is durable before a role serves");
+        match (&self.state, self.setup.ensemble.my_membership()) {
+            (State::Leading { .. }, _) => self.settle(ServerState::Leading),
+            (State::Learning { .. }, Membership::Participant) => self.settle(ServerState::Following),
+            (State::Learning { .. }, Membership::Observer) => self.settle(ServerState::Observing),
+            _ => {} // the role served and ended within one turn
+        }
+    }
+}
+
+impl Handler<RoleEnded> for Node {
+    type Result = ();
+
+    fn handle(&mut self, ended: RoleEnded, _: &mut Self::Context) {
+        self.meter.message();
+        self.role_ended(ended);
+    }
+}
+
+impl Handler<LogDone> for Node {
+    type Result = ();
+
+    fn handle(&mut self, done: LogDone, _: &mut Self::Context) {
+        self.meter.message();
+        self.log_done(done);
+    }
+}
+
+impl Handler<SnapDone> for Node {
+    type Result = ();
+
+    fn handle(&mut self, done: SnapDone, _: &mut Self::Context) {
+        self.meter.message();
+        self.snapshot_done(done);
+    }
+}
+
+impl Handler<Halt> for Node {
+    type Result = ();
+
+    fn handle(&mut self, _: Halt, ctx: &mut Self::Context) {
+        match &self.state {
+            State::Leading { leader, .. } => leader.do_send(Halt),
+            State::Learning { learner, .. } => learner.halt(),
+            _ => {}
+        }
+        let Actors { txn_log, snapshotter, election, replica, session_tracker } = &self.actors;
+        txn_log.do_send(Halt);
+        snapshotter.do_send(Halt);
+        election.do_send(Halt);
+        replica.do_send(Halt);
+        session_tracker.do_send(Halt);
+        ctx.terminate();
+    }
+}

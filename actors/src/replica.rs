@@ -1,0 +1,351 @@
+//! The Replica actor: the tree and the order of each client's requests, around [`crate::core::replica`].
+//!
+//! Handlers only feed the core. At the end of the turn its effects leave in batches: all outcomes in one
+//! message to the watch manager, all proposals in one to the leader, all forwarded writes in one.
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+use slog::Logger;
+
+use crate::core::replica::{Effect, Input, Replica as Core, Settings};
+use crate::core::tree::Tree;
+use crate::core::{leader, learner, sessions};
+use crate::handle::FromClient;
+use crate::leader::Leader;
+use crate::ports::{WallClock, Witness};
+use crate::session_tracker::SessionTracker;
+use crate::snapshotter::{SnapOrder, Snapshotter};
+use crate::stats::Stats;
+use crate::turn::{Halt, Meter, Monotonic, Turns, work_in_turns};
+use crate::txn_log::{LogOrder, TxnLog};
+use crate::types::{Entry, Forwarded, Service, SessionId, Sid, Tenure};
+use crate::watch_manager::{Outcomes, WatchManager};
+
+/// The role actor that orders or forwards this server's writes.
+#[derive(Clone)]
+pub enum Role {
+    /// This server leads.
+    Leader(Addr<Leader>),
+    /// It follows or observes.
+    Learner(Recipient<learner::Input>),
+}
+
+/// What a role tells the replica.
+#[derive(Message)]
+#[rtype(result = "()")]
+#[allow(missing_docs)] // the fields are named for what they are
+pub enum FromRole {
+    /// In step with the quorum: serve, through this role.
+    Serve { service: Service, role: Role },
+    /// Committed: apply.
+    Commit(Vec<Arc<Entry>>),
+    /// Leader: writes that came by a learner.
+    Forwarded { from: Sid, requests: Vec<Forwarded> },
+    /// Leader: may this session go on at that learner?
+    Revalidate { from: Sid, tenure: Tenure, session: SessionId, timeout_ms: i32 },
+    /// Learner: the leader's word on a session.
+    Revalidated { session: SessionId, valid: bool },
+    /// The oldest sync is done.
+    SyncDone,
+    /// Leader: stream the tree, as it is now, to a learner.
+    Freeze { to: Sid, learner: Tenure },
+}
+
+/// What Node tells the replica.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub enum FromNode {
+    /// Another tree.
+    Install(Box<Tree>),
+    /// The role is over: close all clients.
+    Stop,
+}
+
+/// What the session tracker tells the replica: these sessions were silent for too long.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Expired {
+    /// Which.
+    pub sessions: Vec<SessionId>,
+    /// The last touch batch known when that was decided.
+    pub seen: u64,
+}
+
+/// Whom the replica speaks to.
+pub struct Neighbours {
+    /// Where outcomes go.
+    pub watch_manager: Addr<WatchManager>,
+    /// Where touches go.
+    pub session_tracker: Addr<SessionTracker>,
+    /// Where trees go that are to be saved.
+    pub txn_log: Addr<TxnLog>,
+    /// Where trees go that are to be sent.
+    pub snapshotter: Addr<Snapshotter>,
+}
+
+/// When to take a snapshot: after this many transactions, plus a part that differs from server to server
+/// so that an ensemble does not snapshot all at once (Apache draws it at random; the id will do).
+struct SnapshotDue {
+    every: u64,
+    left: u64,
+}
+
+impl SnapshotDue {
+    fn new(snap_count: u64, me: Sid) -> SnapshotDue {
+        let half = (snap_count / 2).max(1);
+        SnapshotDue { every: half + half * (u64::from(me.0) % 8) / 8, left: half }
+    }
+
+    fn applied(&mut self, count: usize) -> bool {
+        self.left = self.left.saturating_sub(count as u64);
+        let due = self.left == 0;
+        if due {
+            self.left = self.every;
+        }
+        due
+    }
+}
+
+/// See the module's story.
+pub struct Replica {
+    core: Core,
+    role: Option<Role>,
+    neighbours: Neighbours,
+    snapshot_due: SnapshotDue,
+    effects: Vec<Effect>,
+    wall: Arc<dyn WallClock>,
+    witness: Arc<dyn Witness>,
+    clock: Monotonic,
+    stats: Arc<Stats>,
+    meter: Meter,
+    log: Logger,
+}
+
+impl Replica {
+    /// A replica of a fresh tree, which serves nobody until it is told to.
+    pub fn new(
+        settings: Settings,
+        snap_count: u64,
+        neighbours: Neighbours,
+        wall: Arc<dyn WallClock>,
+        witness: Arc<dyn Witness>,
+        clock: Monotonic,
+        stats: Arc<Stats>,
+        log: Logger,
+    ) -> Replica {
+        let meter = Meter::new(&stats, |s| &s.replica);
+        let snapshot_due = SnapshotDue::new(snap_count, settings.me);
+        Replica {
+            core: Core::new(settings, Tree::new()),
+            role: None,
+            neighbours,
+            snapshot_due,
+            effects: Vec::new(),
+            wall,
+            witness,
+            clock,
+            stats,
+            meter,
+            log,
+        }
+    }
+
+    fn step(&mut self, input: Input) {
+        self.core.step(input, &mut self.effects);
+    }
+
+    fn commit(&mut self, entries: Vec<Arc<Entry>>) {
+        let due = self.snapshot_due.applied(entries.len());
+        self.step(Input::Commit(entries));
+        self.bear_witness();
+        // Only what a quorum has is ever in the tree while a role serves; a tentative tree is not saved.
+        if due && self.role.is_some() {
+            let tree = Box::new(self.core.tree().clone());
+            self.neighbours.txn_log.do_send(LogOrder::RollAndSnapshot(tree));
+        }
+    }
+
+    /// While a role serves, and only then, the tree holds nothing but committed transactions.
+    fn bear_witness(&self) {
+        if self.role.is_some() {
+            self.witness.delivered(self.core.tree().zxid(), self.core.tree().digest());
+        }
+    }
+
+    fn tell_leader(&self, input: leader::Input) {
+        if let Some(Role::Leader(leader)) = &self.role {
+            leader.do_send(input);
+        }
+    }
+
+    fn tell_learner(&self, input: learner::Input) {
+        if let Some(Role::Learner(learner)) = &self.role {
+            learner.do_send(input);
+        }
+    }
+
+    fn flush(&mut self) {
+        let mut outcomes = Vec::new();
+        let mut proposals = Vec::new();
+        let mut forwards = Vec::new();
+        for effect in std::mem::take(&mut self.effects) {
+            match effect {
+                Effect::Outcome(outcome) => outcomes.push(outcome),
+                Effect::Propose(mut entries) => proposals.append(&mut entries),
+                Effect::Forward(mut requests) => forwards.append(&mut requests),
+                other => {
+                    // A sync stands behind the writes before it: they must leave first.
+                    self.send_writes(&mut proposals, &mut forwards);
+                    self.carry_out(other);
+                }
+            }
+        }
+        self.send_writes(&mut proposals, &mut forwards);
+        if !outcomes.is_empty() {
+            self.neighbours.watch_manager.do_send(Outcomes(outcomes));
+        }
+    }
+
+    fn send_writes(&self, proposals: &mut Vec<Arc<Entry>>, forwards: &mut Vec<Forwarded>) {
+        if !proposals.is_empty() {
+            self.tell_leader(leader::Input::Propose(std::mem::take(proposals)));
+        }
+        if !forwards.is_empty() {
+            self.tell_learner(learner::Input::Forward(std::mem::take(forwards)));
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        let tracker = &self.neighbours.session_tracker;
+        let now = self.clock.now();
+        match effect {
+            Effect::Outcome(_) | Effect::Propose(_) | Effect::Forward(_) => {
+                unreachable!("sent in batches by the caller")
+            }
+            Effect::Sync => match &self.role {
+                Some(Role::Leader(leader)) => leader.do_send(leader::Input::Sync),
+                Some(Role::Learner(learner)) => learner.do_send(learner::Input::Sync),
+                None => {}
+            },
+            Effect::Revalidate { session, timeout_ms } => {
+                self.tell_learner(learner::Input::Revalidate { session, timeout_ms });
+            }
+            Effect::RevalidateAnswer { to, tenure, session, valid } => {
+                self.tell_leader(leader::Input::Revalidated { to, tenure, session, valid });
+            }
+            Effect::Touched { batch, sessions } => {
+                tracker.do_send(sessions::Input::Touched { now, batch, sessions });
+            }
+            Effect::Closed(session) => tracker.do_send(sessions::Input::Closed(session)),
+            Effect::Lead(sessions) => tracker.do_send(sessions::Input::Lead { now, sessions }),
+            Effect::Learn => tracker.do_send(sessions::Input::Learn),
+        }
+    }
+
+    fn show(&self) {
+        let tree = self.core.tree();
+        self.stats.znode_count.set(tree.node_count() as i64);
+        self.stats.ephemerals_count.set(tree.ephemeral_count() as i64);
+        self.stats.approximate_data_size.set(tree.data_size() as i64);
+        self.stats.global_sessions.set(tree.sessions().len() as i64);
+        self.stats.last_zxid.set(tree.zxid().0);
+        self.stats.outstanding_requests.set(self.core.outstanding() as i64);
+    }
+}
+
+impl Actor for Replica {
+    type Context = Context<Replica>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        work_in_turns(ctx);
+    }
+}
+
+impl Turns for Replica {
+    fn end_of_turn(&mut self, _: &mut Self::Context) {
+        self.flush();
+        self.show();
+        self.meter.end_of_turn();
+    }
+}
+
+impl Handler<FromClient> for Replica {
+    type Result = ();
+
+    fn handle(&mut self, message: FromClient, _: &mut Self::Context) {
+        self.meter.message();
+        match message {
+            FromClient::Connect { conn, request } => {
+                self.step(Input::Connect { now: self.wall.now(), conn, request });
+            }
+            FromClient::Requests(requests) => {
+                self.step(Input::Requests { now: self.wall.now(), requests });
+            }
+            FromClient::Disconnected(conn) => self.step(Input::Disconnected(conn)),
+        }
+    }
+}
+
+impl Handler<FromRole> for Replica {
+    type Result = ();
+
+    fn handle(&mut self, message: FromRole, _: &mut Self::Context) {
+        self.meter.message();
+        match message {
+            FromRole::Serve { service, role } => {
+                slog::debug!(self.log, "serving"; "service" => ?service);
+                self.role = Some(role);
+                self.bear_witness();
+                self.step(Input::Service(service));
+            }
+            FromRole::Commit(entries) => self.commit(entries),
+            FromRole::Forwarded { from, requests } => {
+                self.step(Input::Forwarded { now: self.wall.now(), from, requests });
+            }
+            FromRole::Revalidate { from, tenure, session, timeout_ms } => {
+                self.step(Input::Revalidate { from, tenure, session, timeout_ms });
+            }
+            FromRole::Revalidated { session, valid } => self.step(Input::Revalidated { session, valid }),
+            FromRole::SyncDone => self.step(Input::SyncDone),
+            FromRole::Freeze { to, learner } => {
+                let tree = Box::new(self.core.tree().clone());
+                self.neighbours.snapshotter.do_send(SnapOrder::Stream { to, learner, tree });
+            }
+        }
+    }
+}
+
+impl Handler<FromNode> for Replica {
+    type Result = ();
+
+    fn handle(&mut self, message: FromNode, _: &mut Self::Context) {
+        self.meter.message();
+        match message {
+            FromNode::Install(tree) => self.step(Input::Install(tree)),
+            FromNode::Stop => {
+                self.flush(); // what was decided while the role lived still leaves through it
+                self.role = None;
+                self.step(Input::Service(Service::None));
+            }
+        }
+    }
+}
+
+impl Handler<Expired> for Replica {
+    type Result = ();
+
+    fn handle(&mut self, message: Expired, _: &mut Self::Context) {
+        self.meter.message();
+        let Expired { sessions, seen } = message;
+        self.step(Input::Expire { now: self.wall.now(), sessions, seen });
+    }
+}
+
+impl Handler<Halt> for Replica {
+    type Result = ();
+
+    fn handle(&mut self, _: Halt, ctx: &mut Self::Context) {
+        ctx.terminate();
+    }
+}

@@ -1,0 +1,185 @@
+//! The Snapshotter actor: saves trees, streams them to learners, and takes a leader's in.
+//!
+//! It has a thread of its own, since a snapshot of millions of znodes takes seconds. It is handed whole
+//! trees, frozen at one zxid, so a snapshot is exact; freezing is the replica's copy, which shares data
+//! and ACLs with the living tree.
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+use slog::{Logger, crit, info, warn};
+use tokio::time::Instant;
+
+use crate::core::tree::Tree;
+use crate::ports::{OnFault, PeerLinks, SnapStore};
+use crate::stats::Stats;
+use crate::turn::{Halt, Meter, Turns, work_in_turns};
+use crate::types::{Fault, Packet, Sid, Tenure, Zxid};
+
+/// What the snapshotter is told to do.
+#[derive(Message)]
+#[rtype(result = "()")]
+#[allow(missing_docs)] // the fields are named for what they are
+pub enum SnapOrder {
+    /// Write a snapshot of this tree.
+    Save(Box<Tree>),
+    /// Send this tree to a learner, the empty piece at the end included; answered by Streamed.
+    Stream { to: Sid, learner: Tenure, tree: Box<Tree> },
+    /// The next piece of the leader's snapshot.
+    Receive { tenure: Tenure, piece: bytes::Bytes },
+    /// That was the last piece; answered by Installed.
+    Install { tenure: Tenure, zxid: Zxid },
+}
+
+/// What the snapshotter has done; to Node.
+#[derive(Message)]
+#[rtype(result = "()")]
+#[allow(missing_docs)] // the fields are named for what they are
+pub enum SnapDone {
+    /// All pieces are on their way to this learner.
+    Streamed { to: Sid, learner: Tenure },
+    /// The leader's snapshot is durable. `None`: it made no sense.
+    Installed { tenure: Tenure, zxid: Zxid, tree: Option<Box<Tree>> },
+}
+
+/// See the module's story.
+pub struct Snapshotter {
+    store: Box<dyn SnapStore>,
+    links: Arc<dyn PeerLinks>,
+    node: Recipient<SnapDone>,
+    /// Whose pieces are being received.
+    receiving: Option<Tenure>,
+    done: Vec<SnapDone>,
+    on_fault: OnFault,
+    failed: bool,
+    stats: Arc<Stats>,
+    meter: Meter,
+    log: Logger,
+}
+
+impl Snapshotter {
+    /// A snapshotter over a store.
+    pub fn new(
+        store: Box<dyn SnapStore>,
+        links: Arc<dyn PeerLinks>,
+        node: Recipient<SnapDone>,
+        on_fault: OnFault,
+        stats: Arc<Stats>,
+        log: Logger,
+    ) -> Snapshotter {
+        let meter = Meter::new(&stats, |s| &s.snapshotter);
+        Snapshotter {
+            store,
+            links,
+            node,
+            receiving: None,
+            done: Vec::new(),
+            on_fault,
+            failed: false,
+            stats,
+            meter,
+            log,
+        }
+    }
+
+    fn carry_out(&mut self, order: SnapOrder) -> Result<(), Fault> {
+        match order {
+            SnapOrder::Save(tree) => self.save(&tree)?,
+            SnapOrder::Stream { to, learner, tree } => self.stream(to, learner, &tree),
+            SnapOrder::Receive { tenure, piece } => {
+                if self.receiving != Some(tenure) {
+                    // The leader of an earlier stay died in the middle of its snapshot.
+                    self.store.abandon();
+                    self.receiving = Some(tenure);
+                }
+                self.store.receive(piece)?;
+            }
+            SnapOrder::Install { tenure, zxid } => {
+                self.receiving = None;
+                let tree = self.store.install(zxid)?.map(Box::new);
+                if tree.is_none() {
+                    warn!(self.log, "the leader's snapshot makes no sense and is not installed"; "zxid" => %zxid);
+                }
+                self.done.push(SnapDone::Installed { tenure, zxid, tree });
+            }
+        }
+        Ok(())
+    }
+
+    #[allow(clippy::disallowed_methods)] // measures the disk; nothing is decided by it
+    fn save(&mut self, tree: &Tree) -> Result<(), Fault> {
+        let began = Instant::now();
+        info!(self.log, "Snapshotting"; "zxid" => %tree.zxid(), "znodes" => tree.node_count());
+        self.store.save(tree)?;
+        let took = began.elapsed();
+        self.stats.snapshottime_us.observe(took.as_micros() as u64);
+        info!(self.log, "Snapshot taken"; "zxid" => %tree.zxid(), "took ms" => took.as_millis() as u64);
+        Ok(())
+    }
+
+    fn stream(&mut self, to: Sid, learner: Tenure, tree: &Tree) {
+        info!(self.log, "Sending snapshot"; "to" => %to, "zxid" => %tree.zxid(), "znodes" => tree.node_count());
+        let links = self.links.clone();
+        self.store.encode(tree, &mut |piece| {
+            links.send(&[(to, learner)], &Packet::SnapChunk(piece));
+        });
+        self.links.send(&[(to, learner)], &Packet::SnapChunk(bytes::Bytes::new()));
+        self.done.push(SnapDone::Streamed { to, learner });
+    }
+
+    fn report(&mut self) {
+        for done in self.done.drain(..) {
+            self.node.do_send(done);
+        }
+    }
+}
+
+impl Actor for Snapshotter {
+    type Context = Context<Snapshotter>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        work_in_turns(ctx);
+    }
+}
+
+impl Handler<SnapOrder> for Snapshotter {
+    type Result = ();
+
+    fn handle(&mut self, order: SnapOrder, ctx: &mut Self::Context) {
+        if self.failed {
+            return;
+        }
+        self.meter.message();
+        if let Err(fault) = self.carry_out(order) {
+            crit!(self.log, "Severe unrecoverable error: {}", fault);
+            self.failed = true;
+            (self.on_fault)(&fault);
+            ctx.terminate();
+        }
+    }
+}
+
+impl Turns for Snapshotter {
+    fn end_of_turn(&mut self, ctx: &mut Self::Context) {
+        if self.failed {
+            return;
+        }
+        let stall = self.store.stall();
+        if stall.is_zero() {
+            self.report();
+        } else {
+            let blocked = tokio::time::sleep(stall).into_actor(self);
+            ctx.wait(blocked.map(|(), actor, _| actor.report()));
+        }
+        self.meter.end_of_turn();
+    }
+}
+
+impl Handler<Halt> for Snapshotter {
+    type Result = ();
+
+    fn handle(&mut self, _: Halt, ctx: &mut Self::Context) {
+        self.failed = true;
+        ctx.terminate();
+    }
+}

@@ -1,0 +1,229 @@
+//! The TxnLog actor: owns the transaction log and the epoch files for the life of the process.
+//!
+//! It sits alone on its thread and may block: while it waits for the disk its mailbox fills, so the next
+//! write is larger. That is the group commit. An acknowledgement (`Synced`) leaves only behind a
+//! successful fsync; everything else it does first flushes what was appended, so its answers come in the
+//! order of its orders. Each order names the tenure it belongs to and each answer repeats it, so that Node
+//! can drop what belongs to a role that is over (ZOOKEEPER-4712 and its like: there is one log stage, and
+//! role changes fence it).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use slog::{Logger, crit, info, warn};
+use tokio::time::Instant;
+
+use crate::core::tree::Tree;
+use crate::ports::{OnFault, Recovered, TxnStore};
+use crate::snapshotter::{SnapOrder, Snapshotter};
+use crate::stats::Stats;
+use crate::turn::{Halt, Meter, Turns, work_in_turns};
+use crate::types::{Entry, Epochs, Fault, Tenure, Zxid};
+
+/// An fsync slower than this is worth a warning (Apache's fsync.warningthresholdms).
+const SLOW_SYNC: Duration = Duration::from_secs(1);
+
+/// What the log is told to do.
+#[derive(Message)]
+#[rtype(result = "()")]
+#[allow(missing_docs)] // the fields are named for what they are
+pub enum LogOrder {
+    /// Load everything; answered by Recovered. Sent once, first.
+    Recover,
+    /// Append; answered by Synced at the end of the turn.
+    Append { tenure: Tenure, entries: Vec<Arc<Entry>> },
+    /// Write the epoch files; answered by EpochsSaved.
+    SaveEpochs { tenure: Tenure, epochs: Epochs },
+    /// Cut; load the tree anew if it is beyond. Answered by Truncated.
+    Truncate { tenure: Tenure, to: Zxid, reload: bool },
+    /// Forget the log: an installed snapshot replaces it. Answered by Reset.
+    Reset { tenure: Tenure, zxid: Zxid },
+    /// The role is over; answered by Drained when all its orders are done.
+    Drain,
+    /// Everything up to this tree is in the mailbox already: make it durable, begin a new file, then
+    /// hand the tree to the snapshotter. So no snapshot is ever ahead of its own log.
+    RollAndSnapshot(Box<Tree>),
+}
+
+/// What the log has done; to Node.
+#[derive(Message)]
+#[rtype(result = "()")]
+#[allow(missing_docs)] // each answers the order of its name
+pub enum LogDone {
+    Recovered(Box<Recovered>),
+    Synced { tenure: Tenure, zxid: Zxid },
+    EpochsSaved { tenure: Tenure, epochs: Epochs },
+    Truncated { tenure: Tenure, zxid: Zxid, tree: Option<Box<Tree>> },
+    Reset { tenure: Tenure, zxid: Zxid },
+    Drained,
+}
+
+/// See the module's story.
+pub struct TxnLog {
+    store: Box<dyn TxnStore>,
+    node: Recipient<LogDone>,
+    snapshotter: Addr<Snapshotter>,
+    /// Appended and not yet durable: whose, up to where, how many.
+    unsynced: Option<(Tenure, Zxid, u64)>,
+    /// Answers that leave at the end of the turn.
+    done: Vec<LogDone>,
+    /// Trees for the snapshotter, likewise.
+    trees: Vec<Box<Tree>>,
+    on_fault: OnFault,
+    failed: bool,
+    stats: Arc<Stats>,
+    meter: Meter,
+    log: Logger,
+}
+
+impl TxnLog {
+    /// A log over a store.
+    pub fn new(
+        store: Box<dyn TxnStore>,
+        node: Recipient<LogDone>,
+        snapshotter: Addr<Snapshotter>,
+        on_fault: OnFault,
+        stats: Arc<Stats>,
+        log: Logger,
+    ) -> TxnLog {
+        let meter = Meter::new(&stats, |s| &s.txn_log);
+        let (unsynced, done, trees) = (None, Vec::new(), Vec::new());
+        TxnLog { store, node, snapshotter, unsynced, done, trees, on_fault, failed: false, stats, meter, log }
+    }
+
+    fn carry_out(&mut self, order: LogOrder) -> Result<(), Fault> {
+        if !matches!(order, LogOrder::Append { .. }) {
+            self.sync()?;
+        }
+        match order {
+            LogOrder::Recover => {
+                let recovered = self.store.recover()?;
+                info!(self.log, "recovered"; "last zxid" => %recovered.history.last(),
+                    "znodes" => recovered.tree.node_count(), "sessions" => recovered.tree.sessions().len(),
+                    "accepted epoch" => %recovered.epochs.accepted, "current epoch" => %recovered.epochs.current);
+                self.done.push(LogDone::Recovered(Box::new(recovered)));
+            }
+            LogOrder::Append { tenure, entries } => self.append(tenure, &entries)?,
+            LogOrder::SaveEpochs { tenure, epochs } => {
+                self.store.save_epochs(epochs)?;
+                self.done.push(LogDone::EpochsSaved { tenure, epochs });
+            }
+            LogOrder::Truncate { tenure, to, reload } => {
+                warn!(self.log, "Truncating log to get in sync with the leader"; "to" => %to);
+                self.store.truncate(to)?;
+                let tree = if reload { Some(Box::new(self.store.reload()?)) } else { None };
+                self.done.push(LogDone::Truncated { tenure, zxid: to, tree });
+            }
+            LogOrder::Reset { tenure, zxid } => {
+                self.store.reset(zxid)?;
+                self.done.push(LogDone::Reset { tenure, zxid });
+            }
+            LogOrder::Drain => self.done.push(LogDone::Drained),
+            LogOrder::RollAndSnapshot(tree) => {
+                self.store.roll()?;
+                self.trees.push(tree);
+            }
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, tenure: Tenure, entries: &[Arc<Entry>]) -> Result<(), Fault> {
+        if self.unsynced.is_some_and(|(earlier, _, _)| earlier != tenure) {
+            self.sync()?;
+        }
+        let Some(last) = entries.last() else { return Ok(()) };
+        self.store.append(entries)?;
+        let count = self.unsynced.map_or(0, |(_, _, count)| count) + entries.len() as u64;
+        self.unsynced = Some((tenure, last.zxid(), count));
+        Ok(())
+    }
+
+    #[allow(clippy::disallowed_methods)] // measures the disk; nothing is decided by it
+    fn sync(&mut self) -> Result<(), Fault> {
+        let Some((tenure, zxid, count)) = self.unsynced.take() else { return Ok(()) };
+        let began = Instant::now();
+        self.store.sync()?;
+        let took = began.elapsed();
+        self.stats.fsynctime_us.observe(took.as_micros() as u64);
+        self.stats.sync_batch_size.observe(count);
+        if took > SLOW_SYNC {
+            warn!(
+                self.log,
+                "fsync-ing the write ahead log took {} ms which will adversely effect operation \
+                latency; look for a slow or busy disk",
+                took.as_millis()
+            );
+        }
+        self.done.push(LogDone::Synced { tenure, zxid });
+        Ok(())
+    }
+
+    fn fail(&mut self, fault: &Fault, ctx: &mut Context<TxnLog>) {
+        crit!(self.log, "Severe unrecoverable error: {}", fault);
+        self.failed = true;
+        self.done.clear();
+        (self.on_fault)(fault);
+        ctx.terminate();
+    }
+
+    fn report(&mut self) {
+        for done in self.done.drain(..) {
+            self.node.do_send(done);
+        }
+        for tree in self.trees.drain(..) {
+            self.snapshotter.do_send(SnapOrder::Save(tree));
+        }
+    }
+}
+
+impl Actor for TxnLog {
+    type Context = Context<TxnLog>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        work_in_turns(ctx);
+    }
+}
+
+impl Handler<LogOrder> for TxnLog {
+    type Result = ();
+
+    fn handle(&mut self, order: LogOrder, ctx: &mut Self::Context) {
+        if self.failed {
+            return;
+        }
+        self.meter.message();
+        if let Err(fault) = self.carry_out(order) {
+            self.fail(&fault, ctx);
+        }
+    }
+}
+
+impl Turns for TxnLog {
+    fn end_of_turn(&mut self, ctx: &mut Self::Context) {
+        if self.failed {
+            return;
+        }
+        if let Err(fault) = self.sync() {
+            return self.fail(&fault, ctx);
+        }
+        let stall = self.store.stall();
+        if stall.is_zero() {
+            self.report();
+        } else {
+            // A simulated disk blocks its actor: nothing is heard and nothing reported meanwhile.
+            let blocked = tokio::time::sleep(stall).into_actor(self);
+            ctx.wait(blocked.map(|(), actor, _| actor.report()));
+        }
+        self.meter.end_of_turn();
+    }
+}
+
+impl Handler<Halt> for TxnLog {
+    type Result = ();
+
+    fn handle(&mut self, _: Halt, ctx: &mut Self::Context) {
+        self.failed = true;
+        ctx.terminate();
+    }
+}

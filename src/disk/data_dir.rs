@@ -1,0 +1,284 @@
+//! A server's directory: which files are in it, what they are called, and how one is replaced so that a
+//! crash leaves either the old or the new one.
+//!
+//! Both stores share one `DataDir`. They need no lock between them: the log's owner alone touches the newest
+//! log file, what a purge removes lies before every snapshot that anybody still loads, and removing what is
+//! gone already is no error.
+
+use std::fmt::Display;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use slog::{Logger, o};
+use zabra_actors::types::{Fault, Sid, Zxid};
+
+use super::fs::{Disk, DiskFile};
+
+/// By how much a log file grows ahead of its records, in bytes (Apache's preAllocSize): an fsync is
+/// cheaper when the length of the file stays.
+pub const PREALLOCATE: u64 = 64 << 20;
+
+/// Fewer snapshots are never kept: one may be damaged, and one may be in use.
+pub const MIN_RETAIN: usize = 3;
+
+/// What the stores are told.
+#[derive(Clone, Debug)]
+pub struct DiskSettings {
+    /// The server's directory, `data/<id>`; Apache's dataDir.
+    pub dir: PathBuf,
+    /// The server's id, kept in `myid` so that a directory cannot be mistaken for another server's.
+    pub id: Sid,
+    /// See [`PREALLOCATE`]; 0 is off.
+    pub preallocate: u64,
+    /// Verified snapshots that a purge keeps; at least [`MIN_RETAIN`].
+    pub retain: usize,
+}
+
+impl DiskSettings {
+    /// The defaults for a directory.
+    pub fn new(dir: impl Into<PathBuf>, id: Sid) -> DiskSettings {
+        DiskSettings { dir: dir.into(), id, preallocate: PREALLOCATE, retain: MIN_RETAIN }
+    }
+}
+
+/// The directory, open and locked.
+pub(super) struct DataDir {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) settings: DiskSettings,
+    pub(super) log: Logger,
+    /// `<dir>/version-2`.
+    files: PathBuf,
+    _lock: Box<dyn Send + Sync>,
+}
+
+/// The log files and snapshots of a directory.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    /// Names of log files, ascending: the zxid of the first record of each.
+    pub(super) logs: Vec<Zxid>,
+    /// Snapshots, ascending.
+    pub(super) snapshots: Vec<Zxid>,
+    /// Snapshots with a suffix behind the zxid, which are not read here: name and zxid.
+    pub(super) compressed: Vec<(String, Zxid)>,
+    /// All the rest.
+    pub(super) others: Vec<String>,
+}
+
+impl DataDir {
+    pub(super) fn open(
+        disk: Arc<dyn Disk>,
+        settings: DiskSettings,
+        log: Logger,
+    ) -> Result<Arc<DataDir>, Fault> {
+        let files = settings.dir.join("version-2");
+        explain("create the directory", &files, disk.create_dir_all(&files))?;
+        let lock_file = files.join(".lock");
+        let lock = disk.lock(&lock_file).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => Fault(format!(
+                "{} is locked: another server is running in this directory; stop it, or give this one \
+                 a data_dir of its own",
+                lock_file.display()
+            )),
+            _ => fault("lock", &lock_file, error),
+        })?;
+        let log = log.new(o!("dir" => files.display().to_string()));
+        let dir = DataDir { disk, settings, log, files, _lock: lock };
+        dir.check_id()?;
+        Ok(Arc::new(dir))
+    }
+
+    /// `myid` says whose directory this is; a new one is marked as ours.
+    fn check_id(&self) -> Result<(), Fault> {
+        let root = &self.settings.dir;
+        let ours = self.settings.id;
+        let Some(text) = self.text(&root.join("myid"))? else {
+            return self.replace_in(root, "myid", format!("{ours}\n").as_bytes());
+        };
+        // Nothing but an unfinished first start leaves it empty.
+        if text.is_empty() {
+            return self.replace_in(root, "myid", format!("{ours}\n").as_bytes());
+        }
+        if text.parse() == Ok(ours.0) {
+            return Ok(());
+        }
+        Err(Fault(format!(
+            "{} says {text:?}, but this server's id is {ours}: it is another server's directory; correct \
+             data_dir or the id",
+            root.join("myid").display()
+        )))
+    }
+
+    /// The path of a file in `version-2`.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.files.join(name)
+    }
+
+    pub(super) fn list(&self) -> Result<Files, Fault> {
+        let mut found = Files::default();
+        let names = explain("list", &self.files, self.disk.list(&self.files))?;
+        for (name, _) in names {
+            match (parse("log.", &name), parse("snapshot.", &name)) {
+                (Some((zxid, "")), _) => found.logs.push(zxid),
+                (_, Some((zxid, ""))) => found.snapshots.push(zxid),
+                (_, Some((zxid, _))) => found.compressed.push((name, zxid)),
+                _ => found.others.push(name),
+            }
+        }
+        found.logs.sort();
+        found.snapshots.sort();
+        Ok(found)
+    }
+
+    pub(super) fn create(&self, name: &str) -> Result<Box<dyn DiskFile>, Fault> {
+        let path = self.path(name);
+        explain("create", &path, self.disk.create(&path))
+    }
+
+    pub(super) fn open_file(&self, name: &str) -> Result<Box<dyn DiskFile>, Fault> {
+        let path = self.path(name);
+        explain("open", &path, self.disk.open(&path))
+    }
+
+    pub(super) fn read(&self, name: &str) -> Result<Box<dyn Read + Send>, Fault> {
+        let path = self.path(name);
+        explain("open", &path, self.disk.read(&path))
+    }
+
+    pub(super) fn rename(&self, from: &str, to: &str) -> Result<(), Fault> {
+        let to = self.path(to);
+        explain("rename a file to", &to, self.disk.rename(&self.path(from), &to))
+    }
+
+    /// Removes a file; one that is gone already is none the worse.
+    pub(super) fn remove(&self, name: &str) -> Result<(), Fault> {
+        let path = self.path(name);
+        match self.disk.remove(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => explain("remove", &path, other),
+        }
+    }
+
+    /// Makes creations, renames and removals durable.
+    pub(super) fn sync_names(&self) -> Result<(), Fault> {
+        explain("fsync the directory", &self.files, self.disk.sync_dir(&self.files))
+    }
+
+    /// Makes the content of a file durable that somebody may have written without.
+    pub(super) fn sync_file(&self, name: &str) -> Result<(), Fault> {
+        explain("fsync", &self.path(name), self.open_file(name)?.sync())
+    }
+
+    /// The first line of a small file of text, trimmed; `None` when there is no such file.
+    pub(super) fn first_line(&self, name: &str) -> Result<Option<String>, Fault> {
+        self.text(&self.path(name))
+    }
+
+    /// Replaces a small file: durable when this returns, and at a crash either the old or the new.
+    pub(super) fn replace(&self, name: &str, content: &[u8]) -> Result<(), Fault> {
+        self.replace_in(&self.files, name, content)
+    }
+
+    fn replace_in(&self, dir: &Path, name: &str, content: &[u8]) -> Result<(), Fault> {
+        // Apache's name for the new file, so that each understands what the other left behind.
+        let new = dir.join(format!("{name}.tmp"));
+        let write = || {
+            let mut file = self.disk.create(&new)?;
+            file.write_at(0, content)?;
+            file.sync()?;
+            self.disk.rename(&new, &dir.join(name))?;
+            self.disk.sync_dir(dir)
+        };
+        explain("replace", &dir.join(name), write())
+    }
+
+    fn text(&self, path: &Path) -> Result<Option<String>, Fault> {
+        /// Bytes read at most: these files hold one number.
+        const LIMIT: u64 = 64;
+        let reader = match self.disk.read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => explain("open", path, other)?,
+        };
+        let mut bytes = Vec::new();
+        explain("read", path, reader.take(LIMIT).read_to_end(&mut bytes))?;
+        let text = String::from_utf8_lossy(&bytes);
+        Ok(Some(text.lines().next().unwrap_or("").trim().to_string()))
+    }
+}
+
+/// `log.<hex>`.
+pub(super) fn log_name(first: Zxid) -> String {
+    format!("log.{:x}", first.0)
+}
+
+/// `snapshot.<hex>`.
+pub(super) fn snapshot_name(zxid: Zxid) -> String {
+    format!("snapshot.{:x}", zxid.0)
+}
+
+/// The zxid in a file's name, and what follows it (a compression's suffix).
+fn parse<'a>(prefix: &str, name: &'a str) -> Option<(Zxid, &'a str)> {
+    let rest = name.strip_prefix(prefix)?;
+    let end = rest.find('.').unwrap_or(rest.len());
+    // No sign, and nothing negative: Apache ignores those files, and so do we.
+    let digits = rest[..end].bytes().all(|b| b.is_ascii_hexdigit()).then_some(&rest[..end])?;
+    Some((Zxid(i64::from_str_radix(digits, 16).ok()?), &rest[end..]))
+}
+
+/// A disk's error with what was being done, to what, and what may help.
+pub(super) fn fault(doing: impl Display, path: &Path, error: io::Error) -> Fault {
+    let remedy = match error.kind() {
+        io::ErrorKind::StorageFull => "; make room on this file system, then start the server again",
+        io::ErrorKind::PermissionDenied => "; the server's user needs to own this directory",
+        _ => "",
+    };
+    Fault(format!("cannot {doing} {}: {error}{remedy}", path.display()))
+}
+
+/// Makes a fault of an error.
+pub(super) fn explain<T>(doing: impl Display, path: &Path, result: io::Result<T>) -> Result<T, Fault> {
+    result.map_err(|error| fault(doing, path, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::SimDisk;
+
+    fn settings(id: u8) -> DiskSettings {
+        DiskSettings::new("/d", Sid(id))
+    }
+
+    fn logger() -> Logger {
+        Logger::root(slog::Discard, o!())
+    }
+
+    #[test]
+    fn names_are_parsed_as_apache_does() {
+        assert_eq!(parse("log.", "log.100000001"), Some((Zxid(0x1_0000_0001), "")));
+        assert_eq!(parse("snapshot.", "snapshot.0"), Some((Zxid::ZERO, "")));
+        assert_eq!(parse("snapshot.", "snapshot.f.gz"), Some((Zxid(15), ".gz")));
+        for strange in ["log.", "log.-1", "log.+1", "log.xyz", "log.ffffffffffffffff", "logs.1", "log"] {
+            assert_eq!(parse("log.", strange), None, "{strange}");
+        }
+    }
+
+    #[test]
+    fn a_directory_belongs_to_one_id() {
+        let disk = Arc::new(SimDisk::new());
+        DataDir::open(disk.clone(), settings(1), logger()).unwrap();
+        DataDir::open(disk.clone(), settings(1), logger()).unwrap();
+        let refused = DataDir::open(disk, settings(2), logger()).err().unwrap();
+        assert!(refused.0.contains("/d/myid says \"1\", but this server's id is 2"), "{refused}");
+    }
+
+    #[test]
+    fn a_directory_belongs_to_one_process() {
+        let temp = tempfile::tempdir().unwrap();
+        let settings = DiskSettings::new(temp.path(), Sid(1));
+        let held = DataDir::open(Arc::new(crate::disk::RealDisk), settings.clone(), logger()).unwrap();
+        let refused = DataDir::open(Arc::new(crate::disk::RealDisk), settings, logger()).err().unwrap();
+        assert!(refused.0.contains("another server is running in this directory"), "{refused}");
+        drop(held);
+    }
+}

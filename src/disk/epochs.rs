@@ -1,0 +1,176 @@
+//! The epoch files: `acceptedEpoch` and `currentEpoch`, a decimal number each, without a newline.
+//!
+//! Invariants on disk, at every crash point: `current <= accepted`, neither goes down, and after
+//! [`recover`] the epoch of the last zxid is at most `current`.
+//!
+//! A log may be ahead of `currentEpoch`, because a learner makes a leader's history durable first and only
+//! then takes its epoch (the other order is what lost data in ZOOKEEPER-4643). A crash in between is mended
+//! here: a log that holds a transaction of epoch `e` holds all that the leader of `e` began with, which is
+//! just what `currentEpoch = e` says. Apache refuses to start then.
+
+use slog::{info, warn};
+use zabra_actors::types::{Epoch, Epochs, Fault, Zxid};
+
+use super::data_dir::DataDir;
+
+const ACCEPTED: &str = "acceptedEpoch";
+const CURRENT: &str = "currentEpoch";
+
+/// Reads the epoch files and brings them in line with the end of the log.
+pub(super) fn recover(dir: &DataDir, last: Zxid) -> Result<Epochs, Fault> {
+    let accepted = read(dir, ACCEPTED)?;
+    let current = read(dir, CURRENT)?;
+    let found = match (accepted, current) {
+        (Some(accepted), Some(current)) => Epochs { accepted, current },
+        // A first start: here, in a directory of a standalone server, or in a restored copy.
+        (None, None) => Epochs { accepted: last.epoch(), current: last.epoch() },
+        // A first start that was cut short between the two.
+        (Some(accepted), None) => Epochs { accepted, current: last.epoch() },
+        (None, Some(current)) => {
+            return Err(Fault(format!(
+                "{} is missing but currentEpoch says {current}: which leaders this server has promised to \
+                 refuse is lost; write a number that no leader has had yet into it, or let the server start \
+                 empty (remove version-2) if the rest of the ensemble is well",
+                dir.path(ACCEPTED).display()
+            )));
+        }
+    };
+    let epochs = Epochs { current: mend(dir, found.current, last)?, ..found };
+    check(dir, epochs, last)?;
+    save_changed(dir, (accepted, current), epochs)?;
+    Ok(epochs)
+}
+
+/// Writes what has changed, accepted before current.
+pub(super) fn save(dir: &DataDir, old: Epochs, new: Epochs) -> Result<(), Fault> {
+    assert!(new.current <= new.accepted, "currentEpoch {} above acceptedEpoch {}", new.current, new.accepted);
+    assert!(new.accepted >= old.accepted, "acceptedEpoch from {} down to {}", old.accepted, new.accepted);
+    assert!(new.current >= old.current, "currentEpoch from {} down to {}", old.current, new.current);
+    save_changed(dir, (Some(old.accepted), Some(old.current)), new)
+}
+
+fn save_changed(dir: &DataDir, old: (Option<Epoch>, Option<Epoch>), new: Epochs) -> Result<(), Fault> {
+    for (name, old, new) in [(ACCEPTED, old.0, new.accepted), (CURRENT, old.1, new.current)] {
+        if old != Some(new) {
+            dir.replace(name, new.to_string().as_bytes())?;
+        }
+    }
+    Ok(())
+}
+
+/// The current epoch in the light of the log's end; see the module's story.
+fn mend(dir: &DataDir, current: Epoch, last: Zxid) -> Result<Epoch, Fault> {
+    if last.epoch() <= current {
+        return Ok(current);
+    }
+    // Apache does not sync the directory: its rename may be lost, and the new file still be there.
+    let lost_rename = match read(dir, &format!("{CURRENT}.tmp")) {
+        Ok(found) => found.filter(|epoch| *epoch >= last.epoch()),
+        Err(torn) => {
+            warn!(dir.log, "ignoring an unfinished epoch file"; "error" => %torn);
+            None
+        }
+    };
+    let mended = lost_rename.unwrap_or(last.epoch());
+    info!(dir.log, "the log is ahead of the current epoch: raising it";
+        "current" => %current, "last" => %last, "to" => %mended);
+    Ok(mended)
+}
+
+fn check(dir: &DataDir, epochs: Epochs, last: Zxid) -> Result<(), Fault> {
+    if epochs.current <= epochs.accepted {
+        return Ok(());
+    }
+    Err(Fault(format!(
+        "{} says {}, but currentEpoch is {} and the log ends at {last}: the files are not of one server and \
+         one time; copy version-2 as a whole from a member, or let the server start empty (remove version-2)",
+        dir.path(ACCEPTED).display(),
+        epochs.accepted,
+        epochs.current
+    )))
+}
+
+fn read(dir: &DataDir, name: &str) -> Result<Option<Epoch>, Fault> {
+    let Some(text) = dir.first_line(name)? else { return Ok(None) };
+    match text.parse::<i64>().ok().and_then(|number| i32::try_from(number).ok()) {
+        Some(epoch @ 0..) => Ok(Some(Epoch(epoch as u32))),
+        _ => Err(Fault(format!(
+            "{} says {text:?}, which is not an epoch (0 to {}): restore the file from a backup, or let the \
+             server start empty (remove version-2) if the rest of the ensemble is well",
+            dir.path(name).display(),
+            i32::MAX
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use zabra_actors::types::Sid;
+
+    use super::*;
+    use crate::disk::{DiskSettings, SimDisk};
+
+    fn dir() -> Arc<DataDir> {
+        let log = slog::Logger::root(slog::Discard, slog::o!());
+        DataDir::open(Arc::new(SimDisk::new()), DiskSettings::new("/d", Sid(1)), log).unwrap()
+    }
+
+    fn epochs(accepted: u32, current: u32) -> Epochs {
+        Epochs { accepted: Epoch(accepted), current: Epoch(current) }
+    }
+
+    fn zxid(epoch: u32, counter: u32) -> Zxid {
+        Zxid::new(Epoch(epoch), counter)
+    }
+
+    #[test]
+    fn missing_files_follow_the_log() {
+        assert_eq!(recover(&dir(), Zxid::ZERO).unwrap(), epochs(0, 0));
+        let dir = dir();
+        assert_eq!(recover(&dir, zxid(3, 7)).unwrap(), epochs(3, 3));
+        assert_eq!(dir.first_line("currentEpoch").unwrap().unwrap(), "3");
+    }
+
+    #[test]
+    fn saved_epochs_come_back() {
+        let dir = dir();
+        let old = recover(&dir, Zxid::ZERO).unwrap();
+        save(&dir, old, epochs(4, 2)).unwrap();
+        assert_eq!(recover(&dir, zxid(2, 9)).unwrap(), epochs(4, 2));
+    }
+
+    #[test]
+    fn a_log_ahead_of_the_current_epoch_raises_it() {
+        let dir = dir();
+        save(&dir, epochs(0, 0), epochs(6, 2)).unwrap();
+        assert_eq!(recover(&dir, zxid(5, 1)).unwrap(), epochs(6, 5));
+        dir.replace("currentEpoch", b"2").unwrap();
+        // Apache's lost rename.
+        dir.create("currentEpoch.tmp").unwrap().write_at(0, b"6").unwrap();
+        assert_eq!(recover(&dir, zxid(5, 1)).unwrap(), epochs(6, 6));
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused() {
+        let dir = dir();
+        dir.replace("acceptedEpoch", b"2").unwrap();
+        dir.replace("currentEpoch", b"3").unwrap();
+        assert!(recover(&dir, zxid(1, 1)).unwrap_err().0.contains("acceptedEpoch says 2"));
+        dir.replace("currentEpoch", b"2").unwrap();
+        assert!(recover(&dir, zxid(3, 1)).unwrap_err().0.contains("the log ends at 0x300000001"));
+        dir.replace("currentEpoch", b"two\n").unwrap();
+        assert!(recover(&dir, zxid(1, 1)).unwrap_err().0.contains("\"two\""));
+        dir.replace("currentEpoch", b"2\r\n").unwrap();
+        assert_eq!(recover(&dir, zxid(1, 1)).unwrap(), epochs(2, 2));
+        dir.remove("acceptedEpoch").unwrap();
+        assert!(recover(&dir, zxid(1, 1)).unwrap_err().0.contains("is missing"));
+    }
+
+    #[test]
+    #[should_panic(expected = "acceptedEpoch from 4 down to 3")]
+    fn epochs_never_go_down() {
+        let _ = save(&dir(), epochs(4, 2), epochs(3, 2));
+    }
+}

@@ -1,0 +1,151 @@
+//! From files to a tree: the newest snapshot that is sound, and the log behind it.
+//!
+//! A snapshot that cannot be read is skipped for an older one. That loses nothing only if the log leads
+//! through the zxid of the one that was skipped: whoever wrote it had everything up to there. Where the log
+//! does not (it was removed by a purge, or when a leader's snapshot replaced it), loading is refused.
+
+use std::sync::Arc;
+
+use slog::{info, warn};
+use zabra_actors::core::history::{History, WINDOW};
+use zabra_actors::core::tree::Tree;
+use zabra_actors::core::watches::Change;
+use zabra_actors::types::{Entry, Fault, Zxid};
+
+use super::data_dir::{DataDir, Files, snapshot_name};
+use super::replay::{Repair, replay};
+use super::snapshot_reader::{BadSnapshot, Summary, read_tree};
+
+/// What a directory holds.
+pub(super) struct Loaded {
+    pub(super) tree: Tree,
+    pub(super) history: History,
+    /// The snapshot it began with.
+    pub(super) snapshot: Zxid,
+    /// What is to be done before the log is written on.
+    pub(super) repair: Option<Repair>,
+}
+
+/// Loads everything; changes nothing.
+pub(super) fn load(dir: &DataDir, files: &Files) -> Result<Loaded, Fault> {
+    let Snapshot { tree, zxid, summary, skipped } = newest_snapshot(dir, files)?;
+    // Until it has caught up with its own digest block, a fuzzy snapshot matches no digest.
+    let fuzzy_until = summary.digest.map_or(zxid, |(at, _)| at.max(zxid));
+    let mut replayer = Replayer {
+        history: History::new(zxid),
+        unapplied: 0,
+        tree,
+        changes: Vec::new(),
+        fuzzy_until,
+        first_mismatch: None,
+        must_see: skipped.iter().map(|(zxid, _)| *zxid).filter(|zxid| zxid.counter() > 0).max(),
+    };
+    if let Some((at, digest)) = summary.digest.filter(|(at, _)| *at == zxid) {
+        replayer.compare(at, digest);
+    }
+    let replayed = replay(dir, &files.logs, zxid, &mut |entry| replayer.entry(entry))?;
+    if let Some(missing) = replayer.must_see {
+        return Err(unreadable(dir, missing, replayed.last, &skipped));
+    }
+    if let Some(zxid) = replayer.first_mismatch {
+        warn!(dir.log, "the tree does not have the digest that its leader computed; the tree's owner will tell \
+            whether it still differs"; "first" => %zxid);
+    }
+    let Replayer { mut history, tree, .. } = replayer;
+    history.apply_to(replayed.last);
+    info!(dir.log, "loaded"; "snapshot" => %zxid, "last" => %replayed.last, "znodes" => tree.node_count());
+    Ok(Loaded { tree, history, snapshot: zxid, repair: replayed.repair })
+}
+
+struct Replayer {
+    history: History,
+    /// Entries pushed since the history was last trimmed.
+    unapplied: usize,
+    tree: Tree,
+    changes: Vec<Change>,
+    fuzzy_until: Zxid,
+    first_mismatch: Option<Zxid>,
+    /// The newest snapshot that was skipped, until the log has led through it.
+    must_see: Option<Zxid>,
+}
+
+impl Replayer {
+    fn entry(&mut self, entry: Arc<Entry>) {
+        let zxid = entry.zxid();
+        self.tree.apply(&entry.txn, &mut self.changes);
+        self.changes.clear(); // nobody watches yet
+        if self.must_see == Some(zxid) {
+            self.must_see = None;
+        }
+        if let Some(digest) = entry.txn.digest.filter(|digest| digest.version == 2) {
+            self.compare(zxid, digest.tree);
+        }
+        self.history.push(entry);
+        self.unapplied += 1;
+        // A history forgets only what is applied: a long log need not be in memory as a whole.
+        if self.unapplied == WINDOW {
+            self.history.apply_to(zxid);
+            self.unapplied = 0;
+        }
+    }
+
+    fn compare(&mut self, zxid: Zxid, digest: i64) {
+        if zxid >= self.fuzzy_until && digest != self.tree.digest() && self.first_mismatch.is_none() {
+            self.first_mismatch = Some(zxid);
+        }
+    }
+}
+
+struct Snapshot {
+    tree: Tree,
+    zxid: Zxid,
+    summary: Summary,
+    /// Newer ones that cannot be read, and why.
+    skipped: Vec<(Zxid, String)>,
+}
+
+fn newest_snapshot(dir: &DataDir, files: &Files) -> Result<Snapshot, Fault> {
+    let mut skipped = Vec::new();
+    for (name, zxid) in &files.compressed {
+        let why = format!(
+            "{name} is compressed, which is not supported: unpack it, or let Apache write one with \
+             snapshot.compression.method empty"
+        );
+        skipped.push((*zxid, why));
+    }
+    for zxid in files.snapshots.iter().rev() {
+        let name = snapshot_name(*zxid);
+        match read_tree(dir.read(&name)?, *zxid) {
+            Ok((tree, summary)) => {
+                skipped.retain(|(other, _)| other > zxid);
+                for (_, why) in &skipped {
+                    warn!(dir.log, "skipping a snapshot for an older one"; "why" => why, "for" => &name);
+                }
+                return Ok(Snapshot { tree, zxid: *zxid, summary, skipped });
+            }
+            Err(BadSnapshot::Disk(error)) => {
+                return Err(super::data_dir::fault("read", &dir.path(&name), error));
+            }
+            Err(BadSnapshot::Damaged(how)) => skipped.push((*zxid, format!("{name} is {how}"))),
+        }
+    }
+    let whys: Vec<_> = skipped.into_iter().map(|(_, why)| why).collect();
+    Err(Fault(format!(
+        "there is no snapshot to begin with in {}, but {} log files{}. In an ensemble that is well let the \
+         server start empty (remove version-2) and it gets everything from the leader; else restore a snapshot",
+        dir.path("").display(),
+        files.logs.len(),
+        if whys.is_empty() { String::new() } else { format!(" ({})", whys.join("; ")) }
+    )))
+}
+
+fn unreadable(dir: &DataDir, missing: Zxid, last: Zxid, skipped: &[(Zxid, String)]) -> Fault {
+    let why = skipped.iter().find(|(zxid, _)| *zxid == missing).map_or("", |(_, why)| why);
+    Fault(format!(
+        "in {}: {why}; and the log (it ends at {last}) does not lead from an older snapshot through {missing}, \
+         so that transactions would be lost. In an ensemble that is well let the server start empty (remove \
+         version-2) and it gets everything from the leader; else restore the snapshot, or remove it to give \
+         up what only it holds",
+        dir.path("").display()
+    ))
+}

@@ -1,0 +1,350 @@
+//! Walks the log behind a snapshot, through all its files, and judges where it ends.
+//!
+//! | where | what is found | what it means |
+//! |---|---|---|
+//! | any file | a hole in the zxids of an epoch | transactions are missing: refuse |
+//! | an older file | an unfinished record at its end | Apache leaves it behind and starts a file: go on if the zxids do |
+//! | an older file | a corrupt record, or sound ones behind the end | refuse |
+//! | the newest file | it ends before the sync mark | what was acknowledged is missing: refuse |
+//! | the newest file, behind the sync mark | anything | never acknowledged: cut where it stops making sense |
+//! | the newest file, no mark | damage with sound records behind it | refuse |
+//! | the newest file, no mark | damage with nothing behind it | a torn end: cut |
+//!
+//! Nothing is changed here: [`Replayed::repair`] says what is to be cut.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use slog::warn;
+use zabra_actors::types::{Entry, Fault, Zxid};
+
+use super::data_dir::{DataDir, explain, log_name};
+use super::log_reader::{End, LogReader, Next};
+use super::sync_mark::SyncMark;
+
+/// What a walk came to.
+pub(super) struct Replayed {
+    /// The last zxid: of the log, or of the snapshot when the log has nothing newer.
+    pub(super) last: Zxid,
+    /// What is to be done to the newest file.
+    pub(super) repair: Option<Repair>,
+}
+
+/// What is to be done to a log file before anything is written behind it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Repair {
+    /// Cut the file here.
+    Cut { file: Zxid, at: u64 },
+    /// Remove the file: it was created, and never got any further.
+    Remove { file: Zxid },
+}
+
+/// The files that hold what comes after `zxid`: the newest that begins at or before the next one, and all
+/// newer ones.
+pub(super) fn files_after(logs: &[Zxid], zxid: Zxid) -> &[Zxid] {
+    let newer = logs.partition_point(|first| *first <= zxid.next());
+    &logs[newer.saturating_sub(1)..]
+}
+
+/// Gives every entry after `after` to `visit`, in order.
+pub(super) fn replay(
+    dir: &DataDir,
+    logs: &[Zxid],
+    after: Zxid,
+    visit: &mut dyn FnMut(Arc<Entry>),
+) -> Result<Replayed, Fault> {
+    let mark = SyncMark::read(dir)?.filter(|mark| mark.covers(logs.last().copied()));
+    let mut walk = Walk { dir, after, last: after, mark, visit };
+    let mut repair = None;
+    let files = files_after(logs, after);
+    for (at, file) in files.iter().enumerate() {
+        repair = walk.file(*file, at + 1 == files.len())?;
+    }
+    let last = walk.last;
+    match mark {
+        Some(mark) if last < mark.synced => Err(lost(dir, last, mark)),
+        _ => Ok(Replayed { last, repair }),
+    }
+}
+
+struct Walk<'a> {
+    dir: &'a DataDir,
+    after: Zxid,
+    last: Zxid,
+    mark: Option<SyncMark>,
+    visit: &'a mut dyn FnMut(Arc<Entry>),
+}
+
+type Reader = LogReader<Box<dyn Read + Send>>;
+
+impl Walk<'_> {
+    fn file(&mut self, file: Zxid, newest: bool) -> Result<Option<Repair>, Fault> {
+        let path = self.dir.path(&log_name(file));
+        let reader = self.dir.read(&log_name(file))?;
+        let (mut reader, header) = explain("read", &path, LogReader::open(reader))?;
+        if let Err(wrong) = header {
+            return self.headless(file, newest, reader, &wrong).map(Some);
+        }
+        loop {
+            let start = reader.offset();
+            let end = match explain("read", &path, reader.next())? {
+                Next::End(end) => end,
+                Next::Record(record) => match Entry::decode(record.entry) {
+                    Ok(entry) => {
+                        self.entry(file, start, entry)?;
+                        continue;
+                    }
+                    // Whole, its checksum right, but not a transaction: no crash does that.
+                    Err(wrong) => return Err(self.refuse(file, start, format!("a record of {wrong}"))),
+                },
+            };
+            return self.ended(file, newest, reader, end);
+        }
+    }
+
+    fn entry(&mut self, file: Zxid, start: u64, entry: Arc<Entry>) -> Result<(), Fault> {
+        let zxid = entry.zxid();
+        if zxid <= self.after {
+            return Ok(()); // the snapshot has it
+        }
+        if zxid <= self.last {
+            warn!(self.dir.log, "skipping a transaction that the log has twice";
+                "file" => log_name(file), "offset" => start, "zxid" => %zxid, "last" => %self.last);
+            return Ok(());
+        }
+        if !zxid.follows(self.last) {
+            let what = format!("{zxid} behind {}: the transactions between them are missing", self.last);
+            return Err(self.refuse(file, start, what));
+        }
+        self.last = zxid;
+        (self.visit)(entry);
+        Ok(())
+    }
+
+    /// A file without a header that makes sense.
+    fn headless(&self, file: Zxid, newest: bool, reader: Reader, wrong: &str) -> Result<Repair, Fault> {
+        if !newest {
+            return Err(self.refuse(file, 0, format!("{wrong}, and there are newer files")));
+        }
+        // The first sync of the file writes its header: where that is missing nothing was acknowledged,
+        // unless the mark says otherwise, or there is no mark but there are records.
+        if self.mark.is_none() {
+            self.nothing_behind(file, reader, 0, wrong)?;
+        }
+        warn!(self.dir.log, "removing a log file that was never finished";
+            "file" => log_name(file), "because" => wrong);
+        Ok(Repair::Remove { file })
+    }
+
+    /// The records of a file have ended.
+    fn ended(&self, file: Zxid, newest: bool, reader: Reader, end: End) -> Result<Option<Repair>, Fault> {
+        let at = reader.offset();
+        let wrong = match &end {
+            End::Clean => "an end mark",
+            End::Cut(how) | End::Corrupt(how) => how,
+        };
+        if !newest {
+            if let End::Corrupt(_) = end {
+                return Err(self.refuse(file, at, format!("{wrong}, and there are newer files")));
+            }
+            self.nothing_behind(file, reader, at, wrong)?;
+            if let End::Cut(_) = end {
+                warn!(self.dir.log, "an older log file ends in an unfinished record";
+                    "file" => log_name(file), "offset" => at, "how" => wrong);
+            }
+            return Ok(None);
+        }
+        if self.mark.is_none() {
+            self.nothing_behind(file, reader, at, wrong)?;
+        } else if let Some(mark) = self.mark.filter(|mark| self.last < mark.synced) {
+            return Err(self.refuse(
+                file,
+                at,
+                format!("{wrong}, but the log was durable up to {}", mark.synced),
+            ));
+        }
+        if end != End::Clean {
+            warn!(self.dir.log, "cutting the torn end of the log";
+                "file" => log_name(file), "offset" => at, "last" => %self.last, "how" => wrong);
+        }
+        Ok(Some(Repair::Cut { file, at }))
+    }
+
+    fn nothing_behind(&self, file: Zxid, reader: Reader, at: u64, wrong: &str) -> Result<(), Fault> {
+        let path = self.dir.path(&log_name(file));
+        match explain("read", &path, reader.find_sound_record(self.last))? {
+            None => Ok(()),
+            Some((offset, zxid)) => {
+                let what = format!("{wrong}, but a sound record of {zxid} follows at offset {offset}");
+                Err(self.refuse(file, at, what))
+            }
+        }
+    }
+
+    fn refuse(&self, file: Zxid, offset: u64, what: String) -> Fault {
+        Fault(format!(
+            "{} is damaged at offset {offset}: {what}; the log is sound up to {}. In an ensemble that is well \
+             let the server start empty (remove version-2) and it gets everything from the leader; else \
+             restore a backup, or give up what follows: cut the file at this offset, remove newer log files, \
+             and remove .synced",
+            self.dir.path(&log_name(file)).display(),
+            self.last
+        ))
+    }
+}
+
+fn lost(dir: &DataDir, last: Zxid, mark: SyncMark) -> Fault {
+    Fault(format!(
+        "the log in {} ends at {last}, but was durable up to {}: log files are missing, or the disk has lost \
+         what it had synced. In an ensemble that is well let the server start empty (remove version-2) and it \
+         gets everything from the leader; else restore the files. If they were cut on purpose, remove {}",
+        dir.path("").display(),
+        mark.synced,
+        dir.path(".synced").display()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use zabra_actors::types::Sid;
+
+    use super::*;
+    use crate::disk::log::tests::{file_of, record};
+    use crate::disk::{DiskSettings, SimDisk};
+
+    fn dir(files: &[(i64, &[u8])]) -> Arc<DataDir> {
+        let log = slog::Logger::root(slog::Discard, slog::o!());
+        let dir = DataDir::open(Arc::new(SimDisk::new()), DiskSettings::new("/d", Sid(1)), log).unwrap();
+        for (first, content) in files {
+            dir.create(&log_name(Zxid(*first))).unwrap().write_at(0, content).unwrap();
+        }
+        dir
+    }
+
+    fn run(dir: &DataDir, after: i64) -> Result<(Vec<i64>, Option<Repair>), String> {
+        let mut seen = Vec::new();
+        let logs = dir.list().unwrap().logs;
+        match replay(dir, &logs, Zxid(after), &mut |entry| seen.push(entry.zxid().0)) {
+            Ok(replayed) => {
+                assert_eq!(replayed.last.0, *seen.last().unwrap_or(&after));
+                Ok((seen, replayed.repair))
+            }
+            Err(fault) => Err(fault.0),
+        }
+    }
+
+    fn mark(dir: &DataDir, file: i64, synced: i64) {
+        SyncMark { file: Zxid(file), synced: Zxid(synced) }.replace(dir).unwrap();
+    }
+
+    fn cut(file: i64, at: usize) -> Option<Repair> {
+        Some(Repair::Cut { file: Zxid(file), at: at as u64 })
+    }
+
+    #[test]
+    fn only_files_that_matter_are_read() {
+        let logs = [1, 10, 20].map(Zxid);
+        assert_eq!(files_after(&logs, Zxid(9)), &logs[1..]);
+        assert_eq!(files_after(&logs, Zxid(8)), &logs[..]);
+        assert_eq!(files_after(&logs, Zxid(99)), &logs[2..]);
+        assert_eq!(files_after(&logs[1..], Zxid(3)), &logs[1..]);
+        assert_eq!(files_after(&[], Zxid(3)), &[]);
+    }
+
+    #[test]
+    fn replay_goes_through_all_files() {
+        let dir = dir(&[(1, &file_of(&[1, 2, 3])), (4, &file_of(&[4, 5]))]);
+        assert_eq!(run(&dir, 0), Ok((vec![1, 2, 3, 4, 5], cut(4, file_of(&[4, 5]).len()))));
+        assert_eq!(run(&dir, 2).unwrap().0, [3, 4, 5]);
+        assert_eq!(run(&dir, 5).unwrap().0, [0; 0]);
+    }
+
+    #[test]
+    fn a_hole_is_refused_and_an_epoch_may_begin_anywhere() {
+        let hole = run(&dir(&[(1, &file_of(&[1, 2, 5]))]), 0).unwrap_err();
+        let at = file_of(&[1, 2]).len();
+        assert!(
+            hole.contains(&format!("/d/version-2/log.1 is damaged at offset {at}: 0x5 behind 0x2")),
+            "{hole}"
+        );
+        assert!(run(&dir(&[(4, &file_of(&[4]))]), 2).unwrap_err().contains("0x4 behind 0x2"));
+        let epoch = 0x2_0000_0003;
+        assert_eq!(run(&dir(&[(1, &file_of(&[1, epoch]))]), 0).unwrap().0, [1, epoch]);
+    }
+
+    #[test]
+    fn doubles_are_skipped() {
+        let dir = dir(&[(1, &file_of(&[1, 2, 3])), (3, &file_of(&[3, 4]))]);
+        assert_eq!(run(&dir, 0).unwrap().0, [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn without_a_mark_a_torn_end_is_cut_and_damage_before_sound_records_is_refused() {
+        let whole = file_of(&[1, 2, 3]);
+        let (one, two) = (file_of(&[1]).len(), file_of(&[1, 2]).len());
+        assert_eq!(run(&dir(&[(1, &whole[..two + 20])]), 0), Ok((vec![1, 2], cut(1, two))));
+        let mut flipped = whole.clone();
+        flipped[two + 30] ^= 1;
+        assert_eq!(run(&dir(&[(1, &flipped)]), 0), Ok((vec![1, 2], cut(1, two))));
+        let mut middle = whole.clone();
+        middle[one + 30] ^= 1;
+        let refused = run(&dir(&[(1, &middle)]), 0).unwrap_err();
+        assert!(refused.contains(&format!("a sound record of 0x3 follows at offset {two}")), "{refused}");
+        let mut zeroed = whole;
+        zeroed[one..two].fill(0);
+        assert!(run(&dir(&[(1, &zeroed)]), 0).unwrap_err().contains("an end mark, but a sound record"));
+    }
+
+    #[test]
+    fn the_mark_tells_a_torn_end_from_lost_records() {
+        let mut file = file_of(&[1, 2, 3]);
+        let (one, two) = (file_of(&[1]).len(), file_of(&[1, 2]).len());
+        file[one..two].fill(0);
+        let dir = dir(&[(1, &file)]);
+        mark(&dir, 1, 1);
+        assert_eq!(run(&dir, 0), Ok((vec![1], cut(1, one))), "2 and 3 were never acknowledged");
+        mark(&dir, 1, 2);
+        let refused = run(&dir, 0).unwrap_err();
+        assert!(refused.contains(&format!("offset {one}: an end mark, but the log was durable up to 0x2")));
+        dir.remove("log.1").unwrap();
+        assert!(run(&dir, 0).unwrap_err().contains("ends at 0x0, but was durable up to 0x2"));
+        assert_eq!(run(&dir, 2), Ok((vec![], None)), "a snapshot has it");
+    }
+
+    #[test]
+    fn a_void_mark_says_nothing() {
+        // Apache cut the log to 1 and began another file, after us.
+        let dir = dir(&[(1, &file_of(&[1])), (2, &file_of(&[2]))]);
+        mark(&dir, 1, 9);
+        assert_eq!(run(&dir, 0).unwrap().0, [1, 2]);
+    }
+
+    #[test]
+    fn an_older_file_may_end_in_an_unfinished_record_but_in_no_corrupt_one() {
+        let torn = [file_of(&[1, 2]), record(3)[..20].to_vec()].concat();
+        assert_eq!(run(&dir(&[(1, &torn), (3, &file_of(&[3]))]), 0).unwrap().0, [1, 2, 3]);
+        assert!(run(&dir(&[(1, &torn), (4, &file_of(&[4]))]), 0).unwrap_err().contains("0x4 behind 0x2"));
+        let mut corrupt = file_of(&[1, 2, 3]);
+        *corrupt.iter_mut().nth_back(1).unwrap() ^= 1;
+        let refused = run(&dir(&[(1, &corrupt), (4, &file_of(&[4]))]), 0).unwrap_err();
+        assert!(refused.contains("checksum does not match, and there are newer files"), "{refused}");
+    }
+
+    #[test]
+    fn a_newest_file_without_a_header_is_removed_unless_it_holds_records() {
+        let first = file_of(&[1, 2]);
+        let remove = Some(Repair::Remove { file: Zxid(3) });
+        assert_eq!(run(&dir(&[(1, &first), (3, b"")]), 0), Ok((vec![1, 2], remove)));
+        let zeros = vec![0; 4096];
+        assert!(run(&dir(&[(1, &first), (3, &zeros)]), 0).is_ok());
+        let headless = [vec![0; 16], record(3)].concat();
+        let refused = run(&dir(&[(1, &first), (3, &headless)]), 0).unwrap_err();
+        assert!(refused.contains("log.3 is damaged at offset 0"), "{refused}");
+        assert!(
+            run(&dir(&[(1, b""), (3, &file_of(&[3]))]), 0).unwrap_err().contains("there are newer files")
+        );
+        let torn = dir(&[(1, &first), (3, &headless)]);
+        mark(&torn, 3, 2);
+        assert_eq!(run(&torn, 0).unwrap().0, [1, 2], "nothing in it was ever acknowledged");
+    }
+}

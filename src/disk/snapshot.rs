@@ -1,0 +1,252 @@
+//! Writes snapshots in Apache's format, in pieces: for a file, and the same bytes for a learner.
+//!
+//! ```text
+//! "ZKSN" | i32 version 2 | i64 -1
+//! i32 count | (i64 session, i32 timeout ms)*
+//! i32 count | (i64 key, i32 count, (i32 perms, string scheme, string id)*)*      the ACLs
+//! (string path, buffer data, i64 ACL key, 60 bytes stat)*                        "" is the root, parents first
+//! string "/"                                                                     the end of the znodes
+//! i64 Adler-32 of all before | string "/"                                        seal 1
+//! i64 zxid | i32 digest version 2 | i64 digest of the tree | seal 2
+//! ```
+//!
+//! A tree is frozen, so a snapshot holds it exactly as it was at its zxid; Apache's are fuzzy.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use zabra_actors::core::tree::{NodeView, PersistedStat, Tree};
+use zabra_actors::types::{Acl, Fault, SessionId, Zxid, perms};
+
+use super::data_dir::{DataDir, explain, snapshot_name};
+
+/// Bytes of a piece; only the last is shorter.
+const PIECE: usize = 64 << 10;
+
+/// "ZKSN".
+pub(super) const MAGIC: [u8; 4] = *b"ZKSN";
+/// The only version there ever was.
+pub(super) const VERSION: i32 = 2;
+/// Of the digests: the sum of CRC-32s over all znodes, since 3.6.
+pub(super) const DIGEST_VERSION: i32 = 2;
+/// The key of `world:anyone` with all permissions, which is in no table.
+pub(super) const OPEN_ACL_KEY: i64 = -1;
+
+/// Hands the bytes of a tree's snapshot to `out`, piece by piece.
+pub(super) fn encode(tree: &Tree, out: &mut dyn FnMut(Bytes)) {
+    let acls = AclKeys::of(tree);
+    let mut writer = SnapshotWriter::begin(out);
+    writer.sessions(tree.sessions().iter().map(|(session, timeout_ms)| (*session, *timeout_ms)));
+    writer.acls(acls.lists.iter().map(|(key, list)| (*key, list)));
+    tree.walk(&mut |node| writer.node(&node, acls.key(node.acl)));
+    writer.finish(tree.zxid(), tree.digest());
+}
+
+/// Writes a tree's snapshot durably: under a name that Apache ignores, then under its own.
+pub(super) fn save(dir: &DataDir, tree: &Tree) -> Result<(), Fault> {
+    let unfinished = format!("{UNFINISHED}{:x}", tree.zxid().0);
+    let mut file = dir.create(&unfinished)?;
+    let (mut offset, mut result) = (0, Ok(()));
+    encode(tree, &mut |piece| {
+        if result.is_ok() {
+            result = explain("write", &dir.path(&unfinished), file.write_at(offset, &piece));
+            offset += piece.len() as u64;
+        }
+    });
+    result?;
+    explain("fsync", &dir.path(&unfinished), file.sync())?;
+    dir.rename(&unfinished, &snapshot_name(tree.zxid()))?;
+    dir.sync_names()
+}
+
+/// How the names of snapshots begin that are being written.
+pub(super) const UNFINISHED: &str = "saving.";
+
+/// Writes the parts of a snapshot in their order, and keeps the checksum.
+pub struct SnapshotWriter<'a> {
+    out: &'a mut dyn FnMut(Bytes),
+    buffer: BytesMut,
+    /// How much of the buffer is in `sum` already.
+    summed: usize,
+    sum: simd_adler32::Adler32,
+}
+
+impl<'a> SnapshotWriter<'a> {
+    /// Writes the header. Pieces go to `out`.
+    pub fn begin(out: &'a mut dyn FnMut(Bytes)) -> SnapshotWriter<'a> {
+        let sum = simd_adler32::Adler32::new();
+        let mut writer = SnapshotWriter { out, buffer: BytesMut::with_capacity(2 * PIECE), summed: 0, sum };
+        writer.put(&MAGIC);
+        writer.i32(VERSION);
+        writer.i64(-1); // Apache's database id
+        writer
+    }
+
+    /// Writes the sessions with their time-outs.
+    pub fn sessions(&mut self, sessions: impl ExactSizeIterator<Item = (SessionId, i32)>) {
+        self.count(sessions.len());
+        for (session, timeout_ms) in sessions {
+            self.i64(session.0);
+            self.i32(timeout_ms);
+        }
+        self.hand_out();
+    }
+
+    /// Writes the table of ACLs.
+    pub fn acls<'b>(&mut self, lists: impl ExactSizeIterator<Item = (i64, &'b Arc<[Acl]>)>) {
+        self.count(lists.len());
+        for (key, list) in lists {
+            self.i64(key);
+            self.count(list.len());
+            for acl in list.iter() {
+                self.i32(acl.perms);
+                self.string(&acl.id.scheme);
+                self.string(&acl.id.id);
+            }
+        }
+        self.hand_out();
+    }
+
+    /// Writes a znode.
+    pub fn node(&mut self, node: &NodeView<'_>, acl_key: i64) {
+        assert_ne!(node.path, "/", "the root's path is empty: a slash ends the znodes");
+        self.string(node.path);
+        match node.data {
+            None => self.i32(-1),
+            Some(data) => {
+                self.count(data.len());
+                self.put(data);
+            }
+        }
+        self.i64(acl_key);
+        self.stat(&node.stat);
+        self.hand_out();
+    }
+
+    /// Writes the end, both seals and the digest, and hands out the rest.
+    pub fn finish(mut self, zxid: Zxid, digest: i64) {
+        self.string("/");
+        self.seal();
+        self.i64(zxid.0);
+        self.i32(DIGEST_VERSION);
+        self.i64(digest);
+        self.seal();
+        self.hand_out();
+        let rest = self.buffer.split().freeze();
+        if !rest.is_empty() {
+            (self.out)(rest);
+        }
+    }
+
+    fn stat(&mut self, stat: &PersistedStat) {
+        for number in [stat.czxid, stat.mzxid, stat.ctime, stat.mtime] {
+            self.i64(number);
+        }
+        for number in [stat.version, stat.cversion, stat.aversion] {
+            self.i32(number);
+        }
+        self.i64(stat.ephemeral_owner);
+        self.i64(stat.pzxid);
+    }
+
+    /// The checksum runs on: a seal is part of what the next one seals.
+    fn seal(&mut self) {
+        self.add_to_sum();
+        let sum = self.sum.finish();
+        self.i64(i64::from(sum));
+        self.string("/");
+    }
+
+    fn add_to_sum(&mut self) {
+        self.sum.write(&self.buffer[self.summed..]);
+        self.summed = self.buffer.len();
+    }
+
+    fn hand_out(&mut self) {
+        while self.buffer.len() >= PIECE {
+            self.add_to_sum();
+            let piece = self.buffer.split_to(PIECE).freeze();
+            self.summed -= PIECE;
+            (self.out)(piece);
+        }
+    }
+
+    fn count(&mut self, count: usize) {
+        self.i32(i32::try_from(count).expect("the tree is bounded far below two billion of anything"));
+    }
+
+    fn string(&mut self, text: &str) {
+        self.count(text.len());
+        self.put(text.as_bytes());
+    }
+
+    fn i32(&mut self, number: i32) {
+        self.put(&number.to_be_bytes());
+    }
+
+    fn i64(&mut self, number: i64) {
+        self.put(&number.to_be_bytes());
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+}
+
+/// Numbers for the ACLs of a tree, in the order in which its walk meets them.
+#[derive(Default)]
+struct AclKeys {
+    /// Holds the lists, so that no address is used twice.
+    lists: Vec<(i64, Arc<[Acl]>)>,
+    by_address: BTreeMap<usize, i64>,
+}
+
+impl AclKeys {
+    fn of(tree: &Tree) -> AclKeys {
+        let mut keys = AclKeys::default();
+        let open = [Acl::world(perms::ALL)];
+        tree.walk(&mut |node| {
+            let address = address(node.acl);
+            if keys.by_address.contains_key(&address) {
+                return;
+            }
+            let mut key = OPEN_ACL_KEY;
+            if node.acl[..] != open {
+                key = keys.lists.len() as i64 + 1;
+                keys.lists.push((key, node.acl.clone()));
+            }
+            keys.by_address.insert(address, key);
+        });
+        keys
+    }
+
+    fn key(&self, list: &Arc<[Acl]>) -> i64 {
+        *self.by_address.get(&address(list)).expect("both walks see the same frozen tree")
+    }
+}
+
+fn address(list: &Arc<[Acl]>) -> usize {
+    Arc::as_ptr(list).cast::<Acl>().addr()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_of_one_size_and_never_empty() {
+        let mut pieces = Vec::new();
+        let mut out = |piece: Bytes| pieces.push(piece.len());
+        let mut writer = SnapshotWriter::begin(&mut out);
+        writer.sessions([].into_iter());
+        writer.acls([].into_iter());
+        let (data, acl) = (Bytes::from(vec![1; 3 * PIECE]), Arc::from([]));
+        let stat = PersistedStat::default();
+        writer.node(&NodeView { path: "", data: Some(&data), acl: &acl, stat }, OPEN_ACL_KEY);
+        writer.finish(Zxid(5), 0);
+        let (last, others) = pieces.split_last().unwrap();
+        assert_eq!(others, [PIECE; 3]);
+        assert!((1..PIECE).contains(last));
+    }
+}

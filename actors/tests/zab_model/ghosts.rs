@@ -27,6 +27,8 @@ pub struct Ghosts {
     broadcast: BTreeMap<Zxid, Arc<Entry>>,
     /// The longest sequence that somebody has delivered.
     pub committed: Vec<Arc<Entry>>,
+    /// The epoch that a learner was told in a stay.
+    announced: BTreeMap<(Sid, Tenure), Epoch>,
     /// Stays whose NEWLEADER is acknowledged.
     taken_over: BTreeSet<(Sid, Tenure)>,
 }
@@ -39,6 +41,18 @@ impl Ghosts {
     /// A leader begins with this log.
     pub fn begins(&mut self, epoch: Epoch, leader: Sid, log: Vec<Arc<Entry>>) {
         self.beginnings.insert((epoch, leader), log);
+    }
+
+    /// A leader tells a learner its epoch.
+    pub fn announced(&mut self, leader: Sid, to: Sid, tenure: Tenure, epoch: Epoch, disk: &Disk) {
+        assert!(disk.epochs.accepted >= epoch, "I6: {leader:?} announces {epoch:?}, which it has not saved");
+        self.announced.insert((to, tenure), epoch);
+    }
+
+    /// A learner says that it will follow nobody older.
+    pub fn promised(&mut self, from: Sid, tenure: Tenure, disk: &Disk) {
+        let epoch = self.announced[&(from, tenure)];
+        assert!(disk.epochs.accepted >= epoch, "I6: {from:?} promises {epoch:?}, which it has not saved");
     }
 
     /// A leader is established.

@@ -18,7 +18,7 @@ mod world;
 use world::World;
 
 /// Ensembles that are tried by default.
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 200;
 /// Random steps of each before it is healed.
 const STEPS: usize = 3_000;
 

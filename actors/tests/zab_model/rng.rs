@@ -5,7 +5,9 @@ pub struct Rng(u64);
 impl Rng {
     pub fn new(seed: u64) -> Rng {
         let mut rng = Rng(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x1234_5678_9ABC_DEF1);
-        (0..8).for_each(|_| drop(rng.next()));
+        for _ in 0..8 {
+            rng.next();
+        }
         rng
     }
 

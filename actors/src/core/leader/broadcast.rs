@@ -122,7 +122,7 @@ impl Broadcast {
             }
             // It breaks the protocol.
             (packet, stage) => {
-                let reason = format!("{} in {stage:?} of broadcast", packet.name());
+                let reason = format!("{} of a learner that is {}", packet.name(), stage.name());
                 self.common.learners.drop(from, &reason, out);
             }
         }
@@ -142,7 +142,8 @@ impl Broadcast {
                 self.commit(out);
             }
             stage => {
-                let reason = format!("ACK {zxid} in {stage:?} of broadcast; the last proposal is {last}");
+                let reason =
+                    format!("ACK {zxid} of a learner that is {}; the last proposal is {last}", stage.name());
                 self.common.learners.drop(from, &reason, out);
             }
         }
@@ -243,5 +244,80 @@ impl Broadcast {
             Ok(requests) => out.push(Effect::Forwarded { from, requests }),
             Err(malformed) => self.common.learners.drop(from, &malformed.to_string(), out),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::history::History;
+    use crate::core::leader::{Start, Timing};
+    use crate::core::quorum::Ensemble;
+    use crate::types::{Epoch, Epochs, SessionId, Txn, TxnBody, TxnHeader};
+
+    const EPOCH: Epoch = Epoch(2);
+
+    /// The only server of its ensemble, in Broadcast, with its log at `counter`.
+    fn broadcast(counter: u32) -> Broadcast {
+        let start = Start {
+            ensemble: Ensemble::majority(Sid(1), &[Sid(1)], &[]),
+            history: History::new(Zxid::new(EPOCH, counter)),
+            epochs: Epochs { accepted: EPOCH, current: EPOCH },
+            timing: Timing { tick_ms: 100, init_limit_ms: 1_000, sync_limit_ms: 500 },
+            now: 0,
+        };
+        Broadcast { common: Common::new(start), syncs: VecDeque::new() }
+    }
+
+    fn entry(counter: u32) -> Arc<Entry> {
+        let zxid = Zxid::new(EPOCH, counter);
+        let header = TxnHeader { session: SessionId::NONE, cxid: 0, zxid, time: 0 };
+        Entry::new(Txn { header, body: TxnBody::Error(0), digest: None })
+    }
+
+    fn step(state: State, input: Input) -> (State, Vec<Effect>) {
+        let State::Broadcast(phase) = state else { panic!("the leadership is over") };
+        let mut out = Vec::new();
+        let state = phase.step(input, &mut out);
+        (state, out)
+    }
+
+    #[test]
+    fn a_counter_that_is_used_up_ends_the_epoch() {
+        let state = broadcast(ROLLOVER - 2).into();
+        let (state, _) = step(state, Input::Propose(vec![entry(ROLLOVER - 1)]));
+        let (state, _) = step(state, Input::Tick { now: 50 });
+        let (state, _) = step(state, Input::Propose(vec![entry(ROLLOVER)]));
+        let (state, out) = step(state, Input::Tick { now: 100 });
+        assert!(matches!(&out[..], [Effect::StandDown { .. }]), "{out:?}");
+        assert!(matches!(state, State::Over(_)));
+    }
+
+    #[test]
+    #[should_panic(expected = "the counter must not run into the epoch")]
+    fn a_counter_never_runs_into_the_epoch() {
+        let after = Zxid::new(EPOCH, u32::MAX).next();
+        let mut beyond = (*entry(1)).clone();
+        beyond.txn.header.zxid = after;
+        step(broadcast(u32::MAX).into(), Input::Propose(vec![Arc::new(beyond)]));
+    }
+
+    #[test]
+    fn syncs_of_learners_are_bounded() {
+        let mut phase = broadcast(7);
+        let (sid, tenure) = (Sid(2), Tenure(1));
+        assert!(phase.common.learners.admit(0, sid, tenure, Kind::Observer, EPOCH));
+        let mut out = Vec::new();
+        phase.propose(vec![entry(8)], &mut out);
+        for _ in 0..MAX_PENDING_SYNCS {
+            phase.on_sync(Syncer::Learner(sid, tenure), &mut out);
+        }
+        assert_eq!((phase.common.learners.count(), phase.pending_syncs()), (1, MAX_PENDING_SYNCS));
+        phase.on_sync(Syncer::Learner(sid, tenure), &mut out);
+        assert_eq!(phase.common.learners.count(), 0, "one too many");
+        out.clear();
+        phase.common.on_synced(Zxid::new(EPOCH, 8));
+        phase.commit(&mut out);
+        assert_eq!(phase.pending_syncs(), 0, "those of who has gone are forgotten");
     }
 }

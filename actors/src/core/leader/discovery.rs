@@ -108,7 +108,7 @@ impl Discovery {
             }
             // It breaks the protocol.
             packet => {
-                let reason = format!("{} in {stage:?} of discovery", packet.name());
+                let reason = format!("{} of a learner that is {}", packet.name(), stage.name());
                 self.common.learners.drop(from, &reason, out);
                 self.into()
             }

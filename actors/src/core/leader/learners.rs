@@ -40,6 +40,18 @@ pub(super) enum Stage {
 }
 
 impl Stage {
+    /// For messages to operators.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Stage::Waiting => "waiting for LEADERINFO",
+            Stage::Promising => "due to send ACKEPOCH",
+            Stage::Promised { .. } => "waiting for its synchronization",
+            Stage::Synchronizing { .. } => "due to acknowledge NEWLEADER",
+            Stage::Acked => "waiting for UPTODATE",
+            Stage::InStep => "in step",
+        }
+    }
+
     /// Does it get every packet of the broadcast?
     fn is_forwarding(self) -> bool {
         matches!(self, Stage::Synchronizing { .. } | Stage::Acked | Stage::InStep)
@@ -340,4 +352,40 @@ impl Held {
 /// This stay is over, or has never begun.
 pub(super) fn goodbye(to: Sid, tenure: Tenure, reason: &str, out: &mut Vec<Effect>) {
     out.push(Effect::Send { to: vec![(to, tenure)], packet: Packet::Goodbye { reason: reason.to_owned() } });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::types::{Entry, SessionId, Txn, TxnBody, TxnHeader};
+
+    fn large_proposal(bytes: usize) -> Packet {
+        let header = TxnHeader { session: SessionId::NONE, cxid: 0, zxid: Zxid(1), time: 0 };
+        let txn = Txn { header, body: TxnBody::Error(0), digest: None };
+        Packet::Proposal(Arc::new(Entry { txn, bytes: Bytes::from(vec![0; bytes]) }))
+    }
+
+    #[test]
+    fn a_learner_that_would_need_too_much_memory_is_dropped() {
+        let (sid, tenure) = (Sid(2), Tenure(1));
+        let mut learners = Learners::new(Sid(1));
+        assert!(learners.admit(0, sid, tenure, Kind::Follower, Epoch(1)));
+        learners.get_mut(sid).unwrap().enter(0, Stage::Synchronizing { cut: false });
+        learners.hold(sid);
+        let (packet, mut out) = (large_proposal(1 << 20), Vec::new());
+        for _ in 0..63 {
+            learners.broadcast(Kind::Follower, packet.clone(), &mut out);
+        }
+        assert!(out.is_empty() && learners.count() == 1, "63 MiB may wait");
+        learners.broadcast(Kind::Follower, packet.clone(), &mut out);
+        assert_eq!(learners.count(), 0, "64 MiB and what the packets weigh themselves may not");
+        assert!(matches!(&out[0], Effect::Send { packet: Packet::Goodbye { .. }, .. }), "{out:?}");
+        out.clear();
+        learners.release(0, sid, tenure, &mut out);
+        assert!(out.is_empty(), "its snapshot was sent for nothing");
+    }
 }

@@ -8,7 +8,7 @@
 //!              promised                   NEWLEADER
 //! ```
 //!
-//! The phase above is the leadership's. Each learner goes through the same three on its own ([`learners`]):
+//! The phase above is the leadership's. Each learner goes through the same three on its own (`learners`):
 //! one that comes late is in Synchronization while the leader broadcasts.
 //!
 //! What holds:

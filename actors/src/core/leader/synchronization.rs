@@ -106,7 +106,7 @@ impl Synchronization {
             }
             // It breaks the protocol.
             packet => {
-                let reason = format!("{} in {stage:?} of synchronization", packet.name());
+                let reason = format!("{} of a learner that is {}", packet.name(), stage.name());
                 self.common.learners.drop(from, &reason, out);
                 self.into()
             }

@@ -122,11 +122,11 @@ impl Synchronization {
             // The leader lives, and wants to know who of the clients does.
             Packet::Ping { zxid, .. } => {
                 out.push(Effect::CollectTouched { zxid });
-                return self.into();
+                self.into()
             }
             // The leader leads no more, or wants this learner no more.
             Packet::Goodbye { reason } => {
-                return State::over(self.common, format!("the leader says goodbye: {reason}"), out);
+                State::over(self.common, format!("the leader says goodbye: {reason}"), out)
             }
             packet => {
                 self.progress = self.common.now;

@@ -1,6 +1,8 @@
 //! To Apache and back: a directory that we wrote is served by a real ZooKeeper, and what that leaves behind,
 //! killed, is recovered by us. Needs Debian's `zookeeper` (3.8) and a Java runtime.
 
+#![allow(clippy::unwrap_used)] // these are tests
+
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::Path;

@@ -130,8 +130,8 @@ struct Server {
     epochs: Epochs,
     /// The epochs that were about to be saved.
     saving: Epochs,
-    /// The call that removes an abandoned snapshot: the one whose failure is no fault.
-    cleanup: Option<u64>,
+    /// The calls that remove an abandoned snapshot: the only ones whose failure is no fault.
+    cleanups: Vec<u64>,
 }
 
 impl Server {
@@ -143,7 +143,7 @@ impl Server {
             allowed: vec![Bounds::exactly(&[])],
             epochs: Epochs::default(),
             saving: Epochs::default(),
-            cleanup: None,
+            cleanups: Vec::new(),
         }
     }
 
@@ -265,7 +265,7 @@ impl Server {
         // The first leader is gone in the middle.
         snaps.receive(pieces[0].slice(..9))?;
         snaps.abandon();
-        self.cleanup = Some(self.disk.calls());
+        self.cleanups.push(self.disk.calls());
         let (txns, snaps) = self.stores();
         for piece in pieces {
             // However the pieces are cut.
@@ -351,7 +351,7 @@ impl Case {
         let mut server = Server::new();
         server.disk.inject(self.call, self.fault);
         let fault = script().iter().find_map(|op| server.run(op).err());
-        let harmless = server.cleanup == Some(self.call) && self.fault != Injected::Crash;
+        let harmless = server.cleanups.contains(&self.call) && self.fault != Injected::Crash;
         assert_eq!(fault.is_none(), harmless, "{self:?}: an error of the disk must come out");
         self.restart(&mut server);
         // It works again, for good: what is written now survives the next power cut.

@@ -22,6 +22,7 @@ use super::log::LogWriter;
 use super::log_reader::{LogReader, Next};
 use super::replay::{Repair, files_after};
 use super::snapshot_reader::{BadSnapshot, Ignore, read_snapshot, read_tree};
+use super::sync_mark::SyncMark;
 use super::{epochs, snapshot};
 
 /// Names the snapshot that is about to replace everything else.
@@ -67,6 +68,8 @@ impl FileTxnStore {
     }
 
     fn remove_all_but(&self, zxid: Zxid) -> Result<(), Fault> {
+        // The mark vouches for nothing that is removed here.
+        SyncMark { file: zxid, synced: zxid }.replace(&self.dir)?;
         let files = self.dir.list()?;
         for first in files.logs.iter().rev() {
             self.dir.remove(&log_name(*first))?;

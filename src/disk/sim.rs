@@ -53,13 +53,14 @@ struct State {
     stall: Duration,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Inode {
     now: Vec<u8>,
     durable: Vec<u8>,
     unsynced: Vec<Change>,
 }
 
+#[derive(Clone)]
 enum Change {
     Write(u64, Vec<u8>),
     SetLen(u64),
@@ -112,13 +113,28 @@ impl SimDisk {
         for file in state.files.values_mut() {
             file.crash(&mut rng);
         }
+        state.planted = None;
         state.reboot();
     }
 
     /// The process dies and is started again; the machine stays on, so that everything written is there,
-    /// durable or not.
+    /// durable or not. A planted fault still waits for its call.
     pub fn kill(&self) {
         self.lock_state().reboot();
+    }
+
+    /// Another disk that holds the same, durable or not.
+    pub fn copy(&self) -> SimDisk {
+        let state = self.lock_state();
+        let copy = State {
+            files: state.files.clone(),
+            names: state.names.clone(),
+            durable_names: state.durable_names.clone(),
+            unsynced_names: state.unsynced_names.clone(),
+            next_inode: state.next_inode,
+            ..State::default()
+        };
+        SimDisk { state: Arc::new(Mutex::new(copy)) }
     }
 
     /// Turns a byte of a file over, durably: bit rot.
@@ -262,7 +278,6 @@ impl State {
 
     fn reboot(&mut self) {
         self.dead = false;
-        self.planted = None;
         self.life += 1;
         self.stall = Duration::ZERO;
     }

@@ -40,7 +40,13 @@ pub(super) fn encode(tree: &Tree, out: &mut dyn FnMut(Bytes)) {
     writer.sessions(tree.sessions().iter().map(|(session, timeout_ms)| (*session, *timeout_ms)));
     writer.acls(acls.lists.iter().map(|(key, list)| (*key, list)));
     tree.walk(&mut |node| writer.node(&node, acls.key(node.acl)));
-    writer.finish(tree.zxid(), tree.digest());
+    let (zxid, digest) = expected_digest(tree).unwrap_or_default();
+    writer.finish(zxid, digest);
+}
+
+/// What a snapshot says at its end; nothing (zeros) before the first transaction, as in Apache.
+pub(super) fn expected_digest(tree: &Tree) -> Option<(Zxid, i64)> {
+    (tree.zxid() != Zxid::ZERO).then(|| (tree.zxid(), tree.digest()))
 }
 
 /// Writes a tree's snapshot durably: under a name that Apache ignores, then under its own.

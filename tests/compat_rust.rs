@@ -25,7 +25,7 @@ async fn connect(hosts: &str) -> Client {
 
 async fn connect_for(hosts: &str, session_timeout: Duration) -> Client {
     let connector = Client::connector().with_session_timeout(session_timeout);
-    soon(connector.connect(hosts)).await.unwrap()
+    soon(connector.connect(hosts)).await.expect("a session")
 }
 
 async fn soon<T>(what: impl Future<Output = T>) -> T {

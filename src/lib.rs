@@ -2,6 +2,7 @@
 //! sockets, files, configuration and the operators' side. The brain is `zabra_actors`.
 
 pub mod admin;
+pub mod bench;
 pub mod boot;
 pub mod client;
 pub mod config;

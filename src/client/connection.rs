@@ -195,7 +195,9 @@ impl<'a> Connection<'a> {
         let size = scheme.len() + data.len();
         if size > MAX_REQUEST / 2 {
             // The half leaves room for the header; no scheme needs so much.
-            reply.map(|reply| reply.send(Err(Error::TooLarge { size, limit: MAX_REQUEST / 2 })));
+            if let Some(reply) = reply {
+                let _ = reply.send(Err(Error::TooLarge { size, limit: MAX_REQUEST / 2 }));
+            }
             return;
         }
         jute::encode_auth(AUTH_XID, &scheme, &data, &mut self.unsent).expect("checked above");
@@ -265,7 +267,9 @@ impl<'a> Connection<'a> {
             // The server closes now. Do not try this identity again, or it would go on so for ever.
             (Err(_), _) => self.memory.auths.retain(|known| *known != auth),
         }
-        reply.map(|reply| reply.send(Ok(answer)));
+        if let Some(reply) = reply {
+            let _ = reply.send(Ok(answer));
+        }
         Ok(())
     }
 

@@ -69,7 +69,8 @@ pub enum TxnBody {
     SetAcl { path: Str, acl: Vec<Acl>, version: i32 },
     /// Type 13, only inside a multi: changes nothing.
     Check { path: Str, version: i32 },
-    /// Type 14: all or nothing. A failed one holds only [`TxnBody::Error`]s, 0 before the culprit.
+    /// Type 14: all or nothing. A failed one holds only [`TxnBody::Error`]s, 0 before the culprit. In Apache's logs
+    /// the members before the culprit are as they were: one error anywhere means that nothing is applied.
     Multi(Vec<TxnBody>),
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 use slog::{error, o};
+use zabra::bench::{self, BenchArgs};
 use zabra::boot::{self, Failure};
 use zabra::config::{ConfigArgs, EXIT_CONFIG};
 use zabra::logging::{self, LogArgs};
@@ -56,6 +57,14 @@ Examples:
   zabra status
   zabra status --config /etc/zabra/cluster.toml --json";
 
+const BENCH_EXAMPLES: &str = "\
+Works against any ZooKeeper server, so that servers can be compared. Makes its znodes below one of its own
+and deletes them at the end.
+
+Examples:
+  zabra bench --workload read --connections 8 --pipeline 16
+  zabra bench --servers 127.0.0.1:2181,127.0.0.1:2182 --workload mixed --read-percent 90 --json";
+
 const SIM_EXAMPLES: &str = "\
 Production code with simulated clock, network and disks: servers are killed or lose power, links are reset
 and stalled, disks fail; then everything heals, and nothing acknowledged may be lost.
@@ -86,6 +95,9 @@ enum Command {
     /// Show what the servers say about themselves
     #[command(after_help = STATUS_EXAMPLES)]
     Status(StatusArgs),
+    /// Measure any ZooKeeper ensemble: throughput and latency
+    #[command(after_help = BENCH_EXAMPLES)]
+    Bench(BenchArgs),
     /// Simulate an ensemble under faults; the same seed gives the same run
     #[command(after_help = SIM_EXAMPLES)]
     Sim(SimArgs),
@@ -120,6 +132,7 @@ fn main() -> ExitCode {
         Command::Up(args) => up(&args),
         Command::Serve(args) => serve(&args),
         Command::Status(args) => status(&args),
+        Command::Bench(args) => bench(args),
         Command::Sim(args) => Ok(sim::command(&args)),
     };
     ExitCode::from(code.unwrap_or_else(explain))
@@ -160,6 +173,17 @@ fn status(args: &StatusArgs) -> Result<u8, Failure> {
     // A reader that has seen enough (`| head`) is no failure.
     let _ = std::io::stdout().write_all(text.as_bytes());
     Ok(u8::from(status::quorum(&cluster, &answers).is_none()))
+}
+
+fn bench(args: BenchArgs) -> Result<u8, Failure> {
+    let measured = block_on(async { Ok(bench::run(args).await) })?;
+    match measured {
+        Ok(()) => Ok(0),
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "zabra: {error}");
+            Ok(1)
+        }
+    }
 }
 
 /// Runs what needs no actors on this thread.

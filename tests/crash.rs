@@ -291,7 +291,7 @@ fn entries_behind(tree: &mut Tree, epoch: u32, count: u32) -> Vec<Arc<Entry>> {
     let last = tree.zxid();
     let first = if last.epoch() == Epoch(epoch) { last.next() } else { Zxid::new(Epoch(epoch), 1) };
     let zxids = (0..i64::from(count)).map(|more| Zxid(first.0 + more));
-    zxids.map(|zxid| create(zxid)).inspect(|entry| drop(tree.apply(&entry.txn, &mut Vec::new()))).collect()
+    zxids.map(create).inspect(|entry| drop(tree.apply(&entry.txn, &mut Vec::new()))).collect()
 }
 
 /// A transaction that leaves its zxid in the tree; some are longer than a sector.

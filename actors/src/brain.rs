@@ -12,7 +12,7 @@ use crate::election::Election;
 use crate::handle::{Brain, FromPeer};
 use crate::node::{Actors, Node, Setup};
 use crate::ports::{OnFault, PeerLinks, SnapStore, TxnStore, WallClock, Witness};
-use crate::replica::{Neighbours, Replica, SnapshotDue};
+use crate::replica::{Neighbours, Outside, Replica, SnapshotDue};
 use crate::session_tracker::{ReportTo, SessionTracker};
 use crate::snapshotter::Snapshotter;
 use crate::stats::Stats;
@@ -84,7 +84,6 @@ pub fn start(
     let Parts {
         ensemble, timing, settings, snap_count, snap_size, wall, witness, on_fault, stats, log, ..
     } = parts;
-    let ensemble_me = ensemble.me;
     let child = |actor: &'static str| log.new(o!("actor" => actor));
 
     // Node is made last but must be known first: its context exists before it does.
@@ -126,17 +125,15 @@ pub fn start(
             txn_log: txn_log.clone(),
             snapshotter: snapshotter.clone(),
         };
-        let replica = Replica::new(
-            settings,
-            SnapshotDue::new(snap_count, snap_size, ensemble_me),
-            neighbours,
-            wall.clone(),
-            witness.clone(),
+        let outside = Outside {
+            wall: wall.clone(),
+            witness: witness.clone(),
             clock,
-            stats.clone(),
-            child("replica"),
-        )
-        .start();
+            stats: stats.clone(),
+            log: child("replica"),
+        };
+        let snapshot_due = SnapshotDue::new(snap_count, snap_size, ensemble.me);
+        let replica = Replica::new(settings, snapshot_due, neighbours, outside).start();
         session_tracker.do_send(ReportTo(replica.clone().recipient()));
         watch_manager_addr = Some(watch_manager);
         replica_addr = Some(replica.clone());

@@ -30,7 +30,7 @@ use crate::ports::{PeerLinks, WallClock, Witness};
 use crate::replica::{FromNode, Replica};
 use crate::role::{RoleEnded, Serving, Surroundings};
 use crate::session_tracker::SessionTracker;
-use crate::snapshotter::{SnapDone, Snapshotter};
+use crate::snapshotter::{SnapDone, SnapOrder, Snapshotter};
 use crate::stats::Stats;
 use crate::turn::{Halt, Meter, Monotonic, Turns, work_in_turns};
 use crate::txn_log::{LogDone, LogOrder, TxnLog};
@@ -86,7 +86,7 @@ enum State {
     /// Another server leads.
     Learning { learner: LearnerAddr, leader: Sid, tenure: Tenure },
     /// The role is over; its last orders to the disk are being carried out.
-    Draining { history: History, installing: bool },
+    Draining { history: History },
 }
 
 /// A follower or an observer.
@@ -368,7 +368,7 @@ impl Node {
         let (owner, tree) = self.installed.take().expect("the log is reset only for an installed snapshot");
         assert_eq!(owner, tenure, "one snapshot is installed at a time");
         self.install(tree);
-        if let State::Draining { history, .. } = &mut self.state {
+        if let State::Draining { history } = &mut self.state {
             history.reset(zxid);
         }
         self.answer_role(tenure, None, Some(learner::Input::Installed { zxid: Some(zxid) }));
@@ -381,21 +381,15 @@ impl Node {
                     leader.do_send(leader::Input::SnapshotSent { to, tenure: learner });
                 }
             }
-            SnapDone::Installed { tenure, zxid, tree } => {
-                match tree {
-                    Some(tree) => {
-                        self.installed = Some((tenure, tree));
-                        self.actors.txn_log.do_send(LogOrder::Reset { tenure, zxid });
-                    }
-                    None => {
-                        self.answer_role(tenure, None, Some(learner::Input::Installed { zxid: None }));
-                    }
+            SnapDone::Installed { tenure, zxid, tree } => match tree {
+                // Also for a role that is over: what is on the disk must be what is in memory.
+                Some(tree) => {
+                    self.installed = Some((tenure, tree));
+                    self.actors.txn_log.do_send(LogOrder::Reset { tenure, zxid });
                 }
-                if let State::Draining { installing, .. } = &mut self.state {
-                    *installing = false;
-                    self.actors.txn_log.do_send(LogOrder::Drain);
-                }
-            }
+                None => self.answer_role(tenure, None, Some(learner::Input::Installed { zxid: None })),
+            },
+            SnapDone::Drained => self.actors.txn_log.do_send(LogOrder::Drain),
         }
     }
 
@@ -412,17 +406,19 @@ impl Node {
         }
         debug!(self.log, "draining"; "reason" => &ended.reason, "installing" => ended.installing);
         self.actors.replica.do_send(FromNode::Stop);
-        if !ended.installing {
+        // A snapshot that is being installed must be there, or not, before the next vote. Otherwise nobody
+        // waits for the snapshotter, who may be busy for seconds.
+        if ended.installing {
+            self.actors.snapshotter.do_send(SnapOrder::Drain);
+        } else {
             self.actors.txn_log.do_send(LogOrder::Drain);
         }
-        self.state = State::Draining { history: ended.history, installing: ended.installing };
+        self.state = State::Draining { history: ended.history };
     }
 
     fn drained(&mut self) {
-        let State::Draining { history, installing: false } =
-            std::mem::replace(&mut self.state, State::Recovering)
-        else {
-            unreachable!("the log is drained only between roles, and behind an installation")
+        let State::Draining { history } = std::mem::replace(&mut self.state, State::Recovering) else {
+            unreachable!("the log is drained only between roles")
         };
         self.look(history);
     }

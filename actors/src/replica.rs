@@ -84,6 +84,20 @@ pub struct Neighbours {
     pub snapshotter: Addr<Snapshotter>,
 }
 
+/// What the replica knows of the world around the actors.
+pub struct Outside {
+    /// Dates transactions.
+    pub wall: Arc<dyn WallClock>,
+    /// Told what clients are shown.
+    pub witness: Arc<dyn Witness>,
+    /// Times touches.
+    pub clock: Monotonic,
+    /// Figures.
+    pub stats: Arc<Stats>,
+    /// The actor's logger.
+    pub log: Logger,
+}
+
 /// When to take a snapshot: after so many transactions or bytes of log, plus a part that differs from
 /// server to server so that an ensemble does not snapshot all at once (Apache draws it at random; the id
 /// will do).
@@ -101,7 +115,7 @@ struct Amount {
 impl SnapshotDue {
     /// At the latest after `txns` transactions or `bytes` of log.
     pub fn new(txns: u64, bytes: u64, me: Sid) -> SnapshotDue {
-        let part = |of: u64| (of / 2).max(1) + of / 2 * (u64::from(me.0) % 8) / 8;
+        let part = |of: u64| (of / 2).max(1) + of / 16 * (u64::from(me.0) % 8);
         let every = Amount { txns: part(txns), bytes: part(bytes) };
         SnapshotDue { every, left: every }
     }
@@ -125,12 +139,8 @@ pub struct Replica {
     neighbours: Neighbours,
     snapshot_due: SnapshotDue,
     effects: Vec<Effect>,
-    wall: Arc<dyn WallClock>,
-    witness: Arc<dyn Witness>,
-    clock: Monotonic,
-    stats: Arc<Stats>,
+    outside: Outside,
     meter: Meter,
-    log: Logger,
 }
 
 impl Replica {
@@ -139,26 +149,11 @@ impl Replica {
         settings: Settings,
         snapshot_due: SnapshotDue,
         neighbours: Neighbours,
-        wall: Arc<dyn WallClock>,
-        witness: Arc<dyn Witness>,
-        clock: Monotonic,
-        stats: Arc<Stats>,
-        log: Logger,
+        outside: Outside,
     ) -> Replica {
-        let meter = Meter::new(&stats, |s| &s.replica);
-        Replica {
-            core: Core::new(settings, Tree::new()),
-            role: None,
-            neighbours,
-            snapshot_due,
-            effects: Vec::new(),
-            wall,
-            witness,
-            clock,
-            stats,
-            meter,
-            log,
-        }
+        let meter = Meter::new(&outside.stats, |s| &s.replica);
+        let core = Core::new(settings, Tree::new());
+        Replica { core, role: None, neighbours, snapshot_due, effects: Vec::new(), outside, meter }
     }
 
     fn step(&mut self, input: Input) {
@@ -179,7 +174,7 @@ impl Replica {
     /// While a role serves, and only then, the tree holds nothing but committed transactions.
     fn bear_witness(&self) {
         if self.role.is_some() {
-            self.witness.delivered(self.core.tree().zxid(), self.core.tree().digest());
+            self.outside.witness.delivered(self.core.tree().zxid(), self.core.tree().digest());
         }
     }
 
@@ -228,7 +223,7 @@ impl Replica {
 
     fn carry_out(&mut self, effect: Effect) {
         let tracker = &self.neighbours.session_tracker;
-        let now = self.clock.now();
+        let now = self.outside.clock.now();
         match effect {
             Effect::Outcome(_) | Effect::Propose(_) | Effect::Forward(_) => {
                 unreachable!("sent in batches by the caller")
@@ -254,13 +249,13 @@ impl Replica {
     }
 
     fn show(&self) {
-        let tree = self.core.tree();
-        self.stats.znode_count.set(tree.node_count() as i64);
-        self.stats.ephemerals_count.set(tree.ephemeral_count() as i64);
-        self.stats.approximate_data_size.set(tree.data_size() as i64);
-        self.stats.global_sessions.set(tree.sessions().len() as i64);
-        self.stats.last_zxid.set(tree.zxid().0);
-        self.stats.outstanding_requests.set(self.core.outstanding() as i64);
+        let (tree, stats) = (self.core.tree(), &self.outside.stats);
+        stats.znode_count.set(tree.node_count() as i64);
+        stats.ephemerals_count.set(tree.ephemeral_count() as i64);
+        stats.approximate_data_size.set(tree.data_size() as i64);
+        stats.global_sessions.set(tree.sessions().len() as i64);
+        stats.last_zxid.set(tree.zxid().0);
+        stats.outstanding_requests.set(self.core.outstanding() as i64);
     }
 }
 
@@ -287,10 +282,10 @@ impl Handler<FromClient> for Replica {
         self.meter.message();
         match message {
             FromClient::Connect { conn, request } => {
-                self.step(Input::Connect { now: self.wall.now(), conn, request });
+                self.step(Input::Connect { now: self.outside.wall.now(), conn, request });
             }
             FromClient::Requests(requests) => {
-                self.step(Input::Requests { now: self.wall.now(), requests });
+                self.step(Input::Requests { now: self.outside.wall.now(), requests });
             }
             FromClient::Disconnected(conn) => self.step(Input::Disconnected(conn)),
         }
@@ -304,14 +299,14 @@ impl Handler<FromRole> for Replica {
         self.meter.message();
         match message {
             FromRole::Serve { service, role } => {
-                slog::debug!(self.log, "serving"; "service" => ?service);
+                slog::debug!(self.outside.log, "serving"; "service" => ?service);
                 self.role = Some(role);
                 self.bear_witness();
                 self.step(Input::Service(service));
             }
             FromRole::Commit(entries) => self.commit(entries),
             FromRole::Forwarded { from, requests } => {
-                self.step(Input::Forwarded { now: self.wall.now(), from, requests });
+                self.step(Input::Forwarded { now: self.outside.wall.now(), from, requests });
             }
             FromRole::Revalidate { from, tenure, session, timeout_ms } => {
                 self.step(Input::Revalidate { from, tenure, session, timeout_ms });
@@ -348,7 +343,7 @@ impl Handler<Expired> for Replica {
     fn handle(&mut self, message: Expired, _: &mut Self::Context) {
         self.meter.message();
         let Expired { sessions, seen } = message;
-        self.step(Input::Expire { now: self.wall.now(), sessions, seen });
+        self.step(Input::Expire { now: self.outside.wall.now(), sessions, seen });
     }
 }
 

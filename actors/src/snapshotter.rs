@@ -29,6 +29,8 @@ pub enum SnapOrder {
     Receive { tenure: Tenure, piece: bytes::Bytes },
     /// That was the last piece; answered by Installed.
     Install { tenure: Tenure, zxid: Zxid },
+    /// The role is over; answered by Drained when all its orders are done.
+    Drain,
 }
 
 /// What the snapshotter has done; to Node.
@@ -40,6 +42,8 @@ pub enum SnapDone {
     Streamed { to: Sid, learner: Tenure },
     /// The leader's snapshot is durable. `None`: it made no sense.
     Installed { tenure: Tenure, zxid: Zxid, tree: Option<Box<Tree>> },
+    /// Nothing is left to do for the role that is over.
+    Drained,
 }
 
 /// See the module's story.
@@ -96,12 +100,14 @@ impl Snapshotter {
             }
             SnapOrder::Install { tenure, zxid } => {
                 self.receiving = None;
+                info!(self.log, "Installing the leader's snapshot"; "zxid" => %zxid);
                 let tree = self.store.install(zxid)?.map(Box::new);
                 if tree.is_none() {
                     warn!(self.log, "the leader's snapshot makes no sense and is not installed"; "zxid" => %zxid);
                 }
                 self.done.push(SnapDone::Installed { tenure, zxid, tree });
             }
+            SnapOrder::Drain => self.done.push(SnapDone::Drained),
         }
         Ok(())
     }

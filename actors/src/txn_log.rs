@@ -68,8 +68,8 @@ pub struct TxnLog {
     unsynced: Option<(Tenure, Zxid, u64)>,
     /// Answers that leave at the end of the turn.
     done: Vec<LogDone>,
-    /// Trees for the snapshotter, likewise.
-    trees: Vec<Box<Tree>>,
+    /// The tree for the snapshotter, likewise. A newer one replaces it.
+    tree: Option<Box<Tree>>,
     on_fault: OnFault,
     failed: bool,
     stats: Arc<Stats>,
@@ -88,8 +88,8 @@ impl TxnLog {
         log: Logger,
     ) -> TxnLog {
         let meter = Meter::new(&stats, |s| &s.txn_log);
-        let (unsynced, done, trees) = (None, Vec::new(), Vec::new());
-        TxnLog { store, node, snapshotter, unsynced, done, trees, on_fault, failed: false, stats, meter, log }
+        let (unsynced, done, tree) = (None, Vec::new(), None);
+        TxnLog { store, node, snapshotter, unsynced, done, tree, on_fault, failed: false, stats, meter, log }
     }
 
     fn carry_out(&mut self, order: LogOrder) -> Result<(), Fault> {
@@ -122,7 +122,7 @@ impl TxnLog {
             LogOrder::Drain => self.done.push(LogDone::Drained),
             LogOrder::RollAndSnapshot(tree) => {
                 self.store.roll()?;
-                self.trees.push(tree);
+                self.tree = Some(tree);
             }
         }
         Ok(())
@@ -171,7 +171,7 @@ impl TxnLog {
         for done in self.done.drain(..) {
             self.node.do_send(done);
         }
-        for tree in self.trees.drain(..) {
+        if let Some(tree) = self.tree.take() {
             self.snapshotter.do_send(SnapOrder::Save(tree));
         }
     }

@@ -14,7 +14,11 @@ pub(super) fn read_acls(r: &mut Reader) -> Result<Option<Vec<Acl>>, Malformed> {
     r.opt_vector(ACL_MIN_SIZE, "an ACL list", |r| {
         let perms = r.i32("an ACL's perms")?;
         let scheme = r.string("an ACL's scheme")?;
-        let id = r.string("an ACL's id")?;
+        // The id of `auth` is ignored, and kazoo sends it as null. For other schemes null makes no sense.
+        let id = match r.opt_string("an ACL's id")? {
+            None if &*scheme == "auth" => "".into(),
+            id => id.ok_or_else(|| Malformed(format!("the id of a {scheme} ACL is null")))?,
+        };
         Ok(Acl { perms, id: Id { scheme, id } })
     })
 }

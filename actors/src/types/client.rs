@@ -89,7 +89,7 @@ impl Op {
             | Op::Multi(_)
             | Op::CreateSession { .. }
             | Op::CloseSession => true,
-            Op::Undecodable { opcode } => matches!(opcode, 1 | 2 | 5 | 7 | 14 | 15),
+            Op::Undecodable { opcode } => matches!(opcode, 1 | 2 | 5 | 7 | 14 | 15 | 19 | 21),
             _ => false,
         }
     }

@@ -19,7 +19,7 @@ use crate::snapshotter::{SnapOrder, Snapshotter};
 use crate::stats::Stats;
 use crate::turn::{Halt, Meter, Monotonic, Turns, work_in_turns};
 use crate::txn_log::{LogOrder, TxnLog};
-use crate::types::{Entry, Forwarded, Service, SessionId, Sid, Tenure};
+use crate::types::{Entry, Forwarded, Service, SessionId, Sid, Tenure, Zxid};
 use crate::watch_manager::{Outcomes, WatchManager};
 
 /// The role actor that orders or forwards this server's writes.
@@ -45,7 +45,7 @@ pub enum FromRole {
     /// Leader: may this session go on at that learner?
     Revalidate { from: Sid, tenure: Tenure, session: SessionId, timeout_ms: i32 },
     /// Learner: the leader's word on a session.
-    Revalidated { session: SessionId, valid: bool },
+    Revalidated { session: SessionId, valid: Option<Zxid> },
     /// The oldest sync is done.
     SyncDone,
     /// Leader: stream the tree, as it is now, to a learner.

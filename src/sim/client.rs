@@ -160,6 +160,8 @@ impl SimClient {
             session.password = Bytes::new();
             return None;
         }
+        let (client, conn) = (self.number, wire.conn.0);
+        self.checker.tell(format!("client {client}: connection {conn} has session {}", response.session));
         session.id = response.session;
         session.password = Bytes::copy_from_slice(&response.password);
         Some(())
@@ -216,6 +218,9 @@ impl SimClient {
                 let mut promises = self.promises.lock().expect("nobody panics with this lock");
                 promises.writes.get_mut(path).expect("attempted").0 = number;
                 promises.acknowledged += 1;
+                let (client, zxid) = (self.number, written.zxid);
+                self.checker
+                    .tell(format!("client {client}: write {number} to {path} is acknowledged at {zxid}"));
                 Some(())
             }
             Err(ZkError::SessionExpired) => None,

@@ -63,8 +63,9 @@ pub enum Packet {
     Ping { zxid: Zxid, touched: Vec<(SessionId, i32)> },
     /// L→ld: a client wants to go on with this session here.
     Revalidate { session: SessionId, timeout_ms: i32 },
-    /// ld→L: may it?
-    Revalidated { session: SessionId, valid: bool },
+    /// ld→L: may it? If so, what its earlier connections had asked for was proposed at or before this
+    /// zxid: a client that counts its requests anew after each connect would else be told of another's.
+    Revalidated { session: SessionId, valid: Option<Zxid> },
     /// L→ld: tell me when everything proposed so far is committed. ld→L: it is, and was sent to you before.
     Sync,
     /// Either way: this stay is over (Apache closes the socket). The reason is for the log.

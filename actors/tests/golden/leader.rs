@@ -46,7 +46,12 @@ impl LeaderSubject {
             "revalidated" => {
                 let (to, tenure) = words.stay();
                 let session = SessionId(words.number("session") as i64);
-                Input::Revalidated { to, tenure, session, valid: words.has("valid") }
+                Input::Revalidated {
+                    to,
+                    tenure,
+                    session,
+                    valid: words.has("valid").then_some(Zxid(0x100000001)),
+                }
             }
             "tick" => {
                 self.now = words.millis();

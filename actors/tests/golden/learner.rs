@@ -94,7 +94,7 @@ fn packet(words: &Words) -> Packet {
         "SYNC" => Packet::Sync,
         "REVALIDATE" => {
             let session = SessionId(words.number("session") as i64);
-            Packet::Revalidated { session, valid: words.has("valid") }
+            Packet::Revalidated { session, valid: words.has("valid").then_some(Zxid(0x100000001)) }
         }
         "GOODBYE" => Packet::Goodbye { reason: "it is over".to_owned() },
         _ => words.unknown(),

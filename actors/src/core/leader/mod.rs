@@ -85,7 +85,7 @@ pub enum Input {
     /// All pieces of the snapshot for this learner are on their way, behind all packets sent before.
     SnapshotSent { to: Sid, tenure: Tenure },
     /// The replica's word on a session that a learner asked about.
-    Revalidated { to: Sid, tenure: Tenure, session: SessionId, valid: bool },
+    Revalidated { to: Sid, tenure: Tenure, session: SessionId, valid: Option<Zxid> },
     /// Time passes; at least every half tick.
     Tick { now: Millis },
 }

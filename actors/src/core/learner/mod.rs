@@ -116,7 +116,7 @@ pub enum Effect {
     /// The oldest own sync is done.
     SyncDone,
     /// The leader's word on a session.
-    Revalidated { session: SessionId, valid: bool },
+    Revalidated { session: SessionId, valid: Option<Zxid> },
     /// A PING came: ask the session tracker for its touches; answered by Touched.
     CollectTouched { zxid: Zxid },
     /// A transition, for the log and the status.

@@ -41,7 +41,7 @@ impl Replica {
         let queue = self.sent.get_mut(&txn.header.session)?;
         let closes = matches!(txn.body, TxnBody::CloseSession { .. });
         let sent = *queue.front().expect("an empty queue is removed");
-        if sent.cxid != txn.header.cxid || sent.closes != closes {
+        if sent.cxid != txn.header.cxid || sent.closes != closes || txn.header.zxid <= sent.after {
             return None;
         }
         queue.pop_front();

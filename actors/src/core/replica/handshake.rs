@@ -5,7 +5,9 @@
 //! are told alike: a response of zeros, then the end.
 
 use crate::core::watches::Outcome;
-use crate::types::{ConnId, ConnectRequest, ConnectResponse, Forwarded, Op, SessionId, Sid, WallMillis};
+use crate::types::{
+    ConnId, ConnectRequest, ConnectResponse, Forwarded, Op, SessionId, Sid, WallMillis, Zxid,
+};
 
 use super::pipeline::Client;
 use super::{Effect, Replica, Role, password};
@@ -92,7 +94,8 @@ impl Replica {
         match &mut self.role {
             Role::Leader(preparer) => {
                 if preparer.attach(&self.tree, session, self.settings.me, timeout_ms) {
-                    self.establish(conn, handshake, out);
+                    let since = preparer.last();
+                    self.establish(conn, handshake, since, out);
                 } else {
                     refuse(conn, handshake, out);
                 }
@@ -112,7 +115,7 @@ impl Replica {
 
     /// The leader's word. Nobody waits for it when the client has gone, or when an earlier word was for
     /// both of its handshakes.
-    pub(super) fn revalidated(&mut self, session: SessionId, valid: bool, out: &mut Vec<Effect>) {
+    pub(super) fn revalidated(&mut self, session: SessionId, valid: Option<Zxid>, out: &mut Vec<Effect>) {
         if let Some(conn) = self.revalidating.remove(&session) {
             self.finish_handshake(conn, valid, out);
         }
@@ -121,27 +124,28 @@ impl Replica {
     /// The transaction of a new session is applied, or was refused.
     pub(super) fn opened(&mut self, session: SessionId, done: bool, out: &mut Vec<Effect>) {
         if let Some(conn) = self.opening.remove(&session) {
-            self.finish_handshake(conn, done, out);
+            // A new session has asked for nothing before.
+            self.finish_handshake(conn, done.then_some(self.tree.zxid()), out);
         }
     }
 
-    fn finish_handshake(&mut self, conn: ConnId, accepted: bool, out: &mut Vec<Effect>) {
+    fn finish_handshake(&mut self, conn: ConnId, accepted: Option<Zxid>, out: &mut Vec<Effect>) {
         let handshake = self.handshakes.remove(&conn).expect("who waits for a session is in a handshake");
-        if accepted {
-            self.establish(conn, handshake, out);
-        } else {
-            refuse(conn, handshake, out);
+        match accepted {
+            Some(since) => self.establish(conn, handshake, since, out),
+            None => refuse(conn, handshake, out),
         }
     }
 
-    /// The session is served on this connection, and on no other one here.
-    fn establish(&mut self, conn: ConnId, handshake: Handshake, out: &mut Vec<Effect>) {
+    /// The session is served on this connection, and on no other one here. What it asked for on earlier
+    /// ones has a zxid up to `since`.
+    fn establish(&mut self, conn: ConnId, handshake: Handshake, since: Zxid, out: &mut Vec<Effect>) {
         let Handshake { session, timeout_ms, read_only } = handshake;
         if let Some(other) = self.attached.get(&session).copied() {
             self.close(other, out);
         }
         self.attached.insert(session, conn);
-        self.clients.insert(conn, Client::new(session, timeout_ms));
+        self.clients.insert(conn, Client::new(session, timeout_ms, since));
         self.touches.touch(session, timeout_ms);
         let response = ConnectResponse { timeout_ms, session, password: password(session), read_only };
         out.push(Effect::Outcome(Outcome::Connected { conn, response }));

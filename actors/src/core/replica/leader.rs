@@ -38,6 +38,7 @@ impl Replica {
         if valid {
             self.touches.touch(session, timeout_ms);
         }
+        let valid = valid.then(|| preparer.last());
         out.push(Effect::RevalidateAnswer { to: from, tenure, session, valid });
     }
 

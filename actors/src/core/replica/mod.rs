@@ -46,6 +46,7 @@ use crate::core::tree::Tree;
 use crate::core::watches::{Change, Outcome};
 use crate::types::{
     Auth, ConnId, ConnectRequest, Entry, Forwarded, Request, Service, SessionId, Sid, Tenure, WallMillis,
+    Zxid,
 };
 use handshake::Handshake;
 use pipeline::{Client, Sent};
@@ -73,7 +74,7 @@ pub enum Input {
     /// Leader: may this session go on at that learner?
     Revalidate { from: Sid, tenure: Tenure, session: SessionId, timeout_ms: i32 },
     /// Learner: the leader's word on a session.
-    Revalidated { session: SessionId, valid: bool },
+    Revalidated { session: SessionId, valid: Option<Zxid> },
     /// The oldest sync asked for is done: everything proposed before it has been committed here.
     SyncDone,
     /// Leader: the session tracker's verdict (see [`crate::core::sessions::Effect::Expire`]).
@@ -97,7 +98,7 @@ pub enum Effect {
     /// Learner: ask the leader about a session; answered by Revalidated.
     Revalidate { session: SessionId, timeout_ms: i32 },
     /// Leader: the answer to a learner's Revalidate.
-    RevalidateAnswer { to: Sid, tenure: Tenure, session: SessionId, valid: bool },
+    RevalidateAnswer { to: Sid, tenure: Tenure, session: SessionId, valid: Option<Zxid> },
     /// These sessions were heard from; once a turn.
     Touched { batch: u64, sessions: Vec<(SessionId, i32)> },
     /// A session is gone.

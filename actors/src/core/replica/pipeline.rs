@@ -22,6 +22,8 @@ pub(super) struct Client {
     pub(super) session: SessionId,
     /// Negotiated on this connection.
     timeout_ms: i32,
+    /// What its session asked for on earlier connections was proposed up to here.
+    since: Zxid,
     /// The touch batch it was last in.
     touched: u64,
     /// What it waits for, and what waits behind that.
@@ -29,8 +31,8 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(session: SessionId, timeout_ms: i32) -> Client {
-        Client { session, timeout_ms, touched: 0, queue: VecDeque::new() }
+    pub(super) fn new(session: SessionId, timeout_ms: i32, since: Zxid) -> Client {
+        Client { session, timeout_ms, since, touched: 0, queue: VecDeque::new() }
     }
 }
 
@@ -54,6 +56,9 @@ pub(super) struct Sent {
     pub(super) cxid: i32,
     /// Who is told; it may be gone.
     pub(super) conn: ConnId,
+    /// Its own zxid is above this one. Clients that count anew after each connect use a number again,
+    /// and what an earlier connection asked for elsewhere may only now be committed.
+    pub(super) after: Zxid,
     /// Is it a closeSession? An expiry has a number of its own choice, so numbers alone could mislead.
     pub(super) closes: bool,
 }
@@ -91,7 +96,8 @@ impl Replica {
     fn write(&mut self, now: WallMillis, session: SessionId, request: Request) {
         let Request { conn, xid, op, auth } = request;
         let closes = matches!(op, Op::CloseSession);
-        self.sent.entry(session).or_default().push_back(Sent { cxid: xid, conn, closes });
+        let after = self.clients[&conn].since;
+        self.sent.entry(session).or_default().push_back(Sent { cxid: xid, conn, after, closes });
         self.enqueue(conn, Slot::Write);
         self.order(now, Forwarded { session, cxid: xid, op, auth });
     }

@@ -153,3 +153,37 @@ fn a_learners_writes_are_answered_when_they_are_applied_there() {
     assert_eq!(pair.learner.said(), [format!("Closed({session})")]);
     assert_eq!(pair.leader.said(), [format!("Closed({session})")]);
 }
+
+// kazoo counts its requests from 1 again after each connect. Then the commit of a request that an earlier
+// connection had sent through another server looks like that of the first request of the new one. Found by
+// simulation: a write was answered with the zxid of the write before it, and a read missed it.
+#[test]
+fn a_number_used_again_after_a_move_to_the_leader_is_not_mistaken() {
+    let mut pair = Pair::new();
+    let (_, session) = pair.learners_client();
+    pair.learner.ask(ConnId(1), 1, create("/before", 0));
+    pair.forward();
+    let here = pair.leader.reconnect(session);
+    pair.leader.told.clear();
+    pair.leader.ask(here, 1, create("/after", 0));
+    pair.leader.commit_one();
+    assert_eq!(pair.leader.told(), ["changed Created /before"], "nobody here asked for that");
+    pair.leader.commit();
+    assert_eq!(pair.leader.told(), ["changed Created /after", "c1 #1 z3 path /after"]);
+}
+
+#[test]
+fn a_number_used_again_after_a_move_to_a_learner_is_not_mistaken() {
+    let mut pair = Pair::new();
+    let (c, session) = pair.leader.client();
+    pair.leader.ask(c, 1, create("/before", 0));
+    let here = pair.learner.reconnect(session);
+    pair.revalidate();
+    pair.learner.told.clear();
+    pair.learner.ask(here, 1, create("/after", 0));
+    pair.settle();
+    assert_eq!(
+        pair.learner.told(),
+        ["changed Created /before", "changed Created /after", "c1 #1 z3 path /after"]
+    );
+}

@@ -300,9 +300,14 @@ pub fn number(data: Option<&Bytes>) -> u64 {
     data.and_then(|data| std::str::from_utf8(data).ok()).and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
-/// Reads every promised znode from one server, after everything has calmed down.
-pub async fn audit(sid: Sid, brain: Brain, promises: &Mutex<Promises>, checker: &Checker) {
-    let conn = ConnId(u64::MAX - u64::from(sid.0));
+/// Reads every promised znode from one server, after everything has calmed down. `None`: it did not answer.
+pub async fn audit(
+    sid: Sid,
+    conn: ConnId,
+    brain: Brain,
+    promises: &Mutex<Promises>,
+    checker: &Checker,
+) -> Option<()> {
     let mut wire = Wire::open(brain, conn);
     let request = ConnectRequest {
         protocol_version: 0,
@@ -313,19 +318,14 @@ pub async fn audit(sid: Sid, brain: Brain, promises: &Mutex<Promises>, checker: 
         read_only: None,
     };
     wire.brain.clients.do_send(FromClient::Connect { conn, request });
-    wire.hear().await;
+    wire.hear().await?;
     // Promised before the sync: clients go on writing, and a read is local.
     let before = promises.lock().expect("nobody panics with this lock").writes.clone();
     wire.ask(Op::Sync { path: None });
-    if wire.reply().await.is_none() {
-        return checker.fail(format!("I18: server {sid} does not answer a sync after everything healed"));
-    }
+    wire.reply().await?;
     for (path, (acknowledged, _)) in before {
         wire.ask(Op::GetData { path: path.as_str().into(), watch: false });
-        let Some(reply) = wire.reply().await else {
-            return checker.fail(format!("I18: server {sid} does not answer a read after everything healed"));
-        };
-        let shown = match &reply.result {
+        let shown = match wire.reply().await?.result {
             Ok(ReplyBody::Data(data, _)) => number(data.as_ref()),
             _ => 0,
         };
@@ -335,4 +335,5 @@ pub async fn audit(sid: Sid, brain: Brain, promises: &Mutex<Promises>, checker: 
             ));
         }
     }
+    Some(())
 }

@@ -24,7 +24,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use zabra_actors::core::leader::Timing;
 use zabra_actors::core::quorum::Ensemble;
-use zabra_actors::types::{ServerState, Sid};
+use zabra_actors::types::{ConnId, ServerState, Sid};
 
 pub use self::command::{SimArgs, command};
 
@@ -367,9 +367,21 @@ impl Run {
         }
         let sids: Vec<Sid> = self.servers.borrow().keys().copied().collect();
         for sid in sids {
-            let brain = self.servers.borrow()[&sid].alive().map(|alive| alive.brain.clone());
-            let Some(brain) = brain else { continue };
-            client::audit(sid, brain, &self.promises, &self.checker).await;
+            let answered = async {
+                // A server may be asked anew: the aftermath of a slow disk can cost it its leader once more.
+                for attempt in 0.. {
+                    let brain = self.servers.borrow()[&sid].alive().map(|alive| alive.brain.clone());
+                    let conn = ConnId(u64::MAX - attempt);
+                    let Some(brain) = brain else { return };
+                    if client::audit(sid, conn, brain, &self.promises, &self.checker).await.is_some() {
+                        return;
+                    }
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            };
+            if tokio::time::timeout(RECOVERY, answered).await.is_err() {
+                self.checker.fail(format!("I18: server {sid} does not answer after everything healed"));
+            }
         }
     }
 }

@@ -15,7 +15,7 @@
 //!
 //! What holds here, always:
 //! - nothing is reported durable before an fsync of the file *and*, where a name is new, of its directory;
-//! - a disk error is a [`Fault`](zabra_actors::types::Fault) and final: no fsync is ever tried again;
+//! - a disk error is a [`Fault`] and final: no fsync is ever tried again;
 //! - what cannot be told from lost data is never repaired silently: the server refuses to start and says
 //!   which file, which offset, and what to do.
 //!

@@ -139,8 +139,12 @@ fn apache_goes_on_where_we_stopped_and_we_where_apache_was_killed() {
     // Apache's session came and went: createSession, four writes, closeSession behind our four.
     assert_eq!((tree.zxid(), history.last()), (Zxid(10), Zxid(10)));
     assert_eq!(epochs.current.0, 0);
-    let digests = history.entries().filter_map(|entry| entry.txn.digest);
-    assert_eq!(digests.last().map(|digest| digest.tree), Some(tree.digest()), "Apache computed the same");
+    let mut digests = history.entries().filter_map(|entry| entry.txn.digest);
+    assert_eq!(
+        digests.next_back().map(|digest| digest.tree),
+        Some(tree.digest()),
+        "Apache computed the same"
+    );
 
     // And on: the next start finds both.
     txns.append(&[create(&mut tree, "/again", Some("ours"), 3)]).unwrap();
@@ -162,8 +166,8 @@ fn a_directory_of_apache_is_recovered_and_its_torn_end_cut() {
     }
     let Recovered { tree, history, .. } = stores(temp.path()).0.recover().unwrap();
     assert_eq!((tree.zxid(), history.base(), history.entries().count()), (Zxid(0x14), Zxid(0xf), 5));
-    let digests = history.entries().filter_map(|entry| entry.txn.digest);
-    assert_eq!(digests.last().map(|digest| digest.tree), Some(tree.digest()));
+    let mut digests = history.entries().filter_map(|entry| entry.txn.digest);
+    assert_eq!(digests.next_back().map(|digest| digest.tree), Some(tree.digest()));
     assert_eq!(data_of(&tree, "/a"), Some(Some("multi".to_string())));
     assert_eq!(data_of(&tree, "/session"), Some(Some("mine".to_string())), "its session never ended");
     assert_eq!(tree.sessions().len(), 1);

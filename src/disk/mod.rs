@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! <dir>/myid
-//! <dir>/version-2/log.<zxid>          log_reader.rs, log.rs: records behind the newest snapshot
-//! <dir>/version-2/snapshot.<zxid>     snapshot.rs, snapshot_reader.rs: whole trees
+//! <dir>/version-2/log.<zxid>          log.rs, log_reader.rs, replay.rs: records behind the newest snapshot
+//! <dir>/version-2/snapshot.<zxid>     snapshot.rs, snapshot_reader.rs, load.rs: whole trees
 //! <dir>/version-2/acceptedEpoch       epochs.rs
 //! <dir>/version-2/currentEpoch
 //! <dir>/version-2/.lock .synced       ours; Apache ignores them, and we can do without them
@@ -15,7 +15,7 @@
 //!
 //! What holds here, always:
 //! - nothing is reported durable before an fsync of the file *and*, where a name is new, of its directory;
-//! - a disk error is a [`Fault`](zabra_actors::types::Fault) and final: no fsync is ever tried again;
+//! - a disk error is a [`Fault`] and final: no fsync is ever tried again;
 //! - what cannot be told from lost data is never repaired silently: the server refuses to start and says
 //!   which file, which offset, and what to do.
 //!

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! <dir>/myid
-//! <dir>/version-2/log.<zxid>          log_reader.rs, log.rs: records behind the newest snapshot
-//! <dir>/version-2/snapshot.<zxid>     snapshot.rs, snapshot_reader.rs: whole trees
+//! <dir>/version-2/log.<zxid>          log.rs, log_reader.rs, replay.rs: records behind the newest snapshot
+//! <dir>/version-2/snapshot.<zxid>     snapshot.rs, snapshot_reader.rs, load.rs: whole trees
 //! <dir>/version-2/acceptedEpoch       epochs.rs
 //! <dir>/version-2/currentEpoch
 //! <dir>/version-2/.lock .synced       ours; Apache ignores them, and we can do without them

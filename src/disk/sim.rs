@@ -7,7 +7,7 @@
 //! Faults can be planted at the n-th changing call ([`SimDisk::inject`]), and syncs can take simulated
 //! time ([`SimDisk::slow_down`]), which nobody waits for here: the actor asks [`Disk::stall`] for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -108,8 +108,7 @@ impl SimDisk {
             apply_names(&mut state.durable_names, change);
         }
         state.names = state.durable_names.clone();
-        let alive: Vec<u64> = state.names.values().copied().collect();
-        state.files.retain(|inode, _| alive.contains(inode));
+        state.forget_unnamed();
         for file in state.files.values_mut() {
             file.crash(&mut rng);
         }
@@ -229,6 +228,7 @@ impl Disk for SimDisk {
                 state.unsynced_names.push(change);
             }
         }
+        state.forget_unnamed();
         Ok(())
     }
 
@@ -291,6 +291,14 @@ impl State {
     fn rename(&mut self, change: NameChange) {
         apply_names(&mut self.names, change.clone());
         self.unsynced_names.push(change);
+    }
+
+    /// Frees the files that no name, and no name that may come back, leads to.
+    fn forget_unnamed(&mut self) {
+        let unsynced = self.unsynced_names.iter().flatten().filter_map(|(_, inode)| *inode);
+        let named = self.names.values().chain(self.durable_names.values()).copied();
+        let alive: BTreeSet<u64> = named.chain(unsynced).collect();
+        self.files.retain(|inode, _| alive.contains(inode));
     }
 
     fn take_time(&mut self) {
@@ -372,7 +380,8 @@ impl SimFile {
             return Err(io::Error::other("this file was opened before the machine went off"));
         }
         let verdict = state.change()?;
-        let file = state.files.get_mut(&self.inode).expect("an open file is there");
+        let gone = || io::Error::other("this file was removed");
+        let file = state.files.get_mut(&self.inode).ok_or_else(gone)?;
         match (&verdict, change) {
             (Verdict::Do, Some(change)) => file.change(change),
             (Verdict::Do, None) => file.sync(),

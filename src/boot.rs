@@ -17,7 +17,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use actix::{Arbiter, System};
+use actix_rt::{Arbiter, ArbiterHandle, System};
 use slog::{Logger, info, o, warn};
 use tokio::sync::mpsc;
 use zabra_actors::brain::{self, Parts, Placement, Running};
@@ -150,7 +150,7 @@ fn start_admin(
     let log = log.new(o!("part" => "admin"));
     info!(log, "Started AdminServer on address {}", listener.local_addr()?);
     let subject = Arc::new(Subject::new(cluster.clone(), me, stats.clone()));
-    actix::spawn(async move {
+    actix_rt::spawn(async move {
         if let Err(e) = admin::serve(listener, subject, std::future::pending()).await {
             warn!(log, "AdminServer has ended; the server goes on"; "error" => %e);
         }
@@ -235,7 +235,7 @@ fn client_settings(cluster: &Cluster, server: &Server) -> ClientSettings {
 }
 
 /// Threads for client connections; none means the core thread.
-fn io_threads() -> Vec<actix::ArbiterHandle> {
+fn io_threads() -> Vec<ArbiterHandle> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = if cores < CORES_FOR_IO { 0 } else { (cores / 4).min(MAX_IO_THREADS) };
     (0..threads).map(|_| Arbiter::new().handle()).collect()

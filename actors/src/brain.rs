@@ -80,45 +80,23 @@ pub fn start(
     placement: &Placement,
     links: impl FnOnce(Recipient<FromPeer>) -> Arc<dyn PeerLinks>,
 ) -> Running {
+    let Parts { ensemble, timing, settings, wall, witness, stats, log, .. } = parts;
     let clock = Monotonic::start();
-    let Parts {
-        ensemble, timing, settings, snap_count, snap_size, wall, witness, on_fault, stats, log, ..
-    } = parts;
     let child = |actor: &'static str| log.new(o!("actor" => actor));
+    let watch_manager = WatchManager::new(stats.clone(), child("watch_manager")).start();
+    let session_tracker = SessionTracker::new(timing.tick_ms, &stats, child("session_tracker")).start();
+    let snapshot_due = SnapshotDue::new(parts.snap_count, parts.snap_size, ensemble.me);
 
     // Node is made last but must be known first: its context exists before it does.
-    let mut watch_manager_addr = None;
-    let mut replica_addr = None;
+    let mut clients = None;
     let node = Node::create(|ctx| {
-        let links = links(ctx.address().recipient());
-        let snapshotter = Snapshotter::new(
-            parts.snap_store,
-            links.clone(),
-            ctx.address().recipient(),
-            on_fault.clone(),
-            stats.clone(),
-            child("snapshotter"),
-        );
-        let snapshotter = place(placement.snap.as_ref(), snapshotter);
-        let txn_log = TxnLog::new(
-            parts.txn_store,
-            ctx.address().recipient(),
-            snapshotter.clone(),
-            on_fault.clone(),
-            stats.clone(),
-            child("txn_log"),
-        );
-        let txn_log = place(placement.disk.as_ref(), txn_log);
-        let election = Election::new(
-            ensemble.clone(),
-            links.clone(),
-            ctx.address().recipient(),
-            stats.clone(),
-            child("election"),
-        )
-        .start();
-        let watch_manager = WatchManager::new(stats.clone(), child("watch_manager")).start();
-        let session_tracker = SessionTracker::new(timing.tick_ms, &stats, child("session_tracker")).start();
+        let node = ctx.address();
+        let links = links(node.clone().recipient());
+        let stores = (parts.txn_store, parts.snap_store);
+        let (txn_log, snapshotter) =
+            start_disk(stores, placement, &node, &links, &parts.on_fault, &stats, &log);
+        let told = node.recipient();
+        let election = Election::new(ensemble.clone(), links.clone(), told, stats.clone(), child("election"));
         let neighbours = Neighbours {
             watch_manager: watch_manager.clone(),
             session_tracker: session_tracker.clone(),
@@ -132,21 +110,49 @@ pub fn start(
             stats: stats.clone(),
             log: child("replica"),
         };
-        let snapshot_due = SnapshotDue::new(snap_count, snap_size, ensemble.me);
         let replica = Replica::new(settings, snapshot_due, neighbours, outside).start();
         session_tracker.do_send(ReportTo(replica.clone().recipient()));
-        watch_manager_addr = Some(watch_manager);
-        replica_addr = Some(replica.clone());
+        clients = Some(replica.clone().recipient());
+        let election = election.start();
         let actors = Actors { txn_log, snapshotter, election, replica, session_tracker };
         Node::new(Setup { ensemble, timing, links, wall, witness, clock, stats, log: log.clone() }, actors)
     });
-    let watch_manager = watch_manager_addr.expect("made with the node");
     let brain = Brain {
         opened: watch_manager.clone().recipient(),
-        clients: replica_addr.expect("made with the node").recipient(),
+        clients: clients.expect("made with the node"),
         peers: node.clone().recipient(),
     };
     Running { brain, node, watch_manager }
+}
+
+/// Starts the two actors that may block.
+fn start_disk(
+    (txn_store, snap_store): (Box<dyn TxnStore>, Box<dyn SnapStore>),
+    placement: &Placement,
+    node: &Addr<Node>,
+    links: &Arc<dyn PeerLinks>,
+    on_fault: &OnFault,
+    stats: &Arc<Stats>,
+    log: &Logger,
+) -> (Addr<TxnLog>, Addr<Snapshotter>) {
+    let snapshotter = Snapshotter::new(
+        snap_store,
+        links.clone(),
+        node.clone().recipient(),
+        on_fault.clone(),
+        stats.clone(),
+        log.new(o!("actor" => "snapshotter")),
+    );
+    let snapshotter = place(placement.snap.as_ref(), snapshotter);
+    let txn_log = TxnLog::new(
+        txn_store,
+        node.clone().recipient(),
+        snapshotter.clone(),
+        on_fault.clone(),
+        stats.clone(),
+        log.new(o!("actor" => "txn_log")),
+    );
+    (place(placement.disk.as_ref(), txn_log), snapshotter)
 }
 
 /// Starts an actor on its own thread, or here.

@@ -21,6 +21,7 @@ use actix_rt::{Arbiter, ArbiterHandle, System};
 use slog::{Logger, info, o, warn};
 use tokio::sync::mpsc;
 use zabra_actors::brain::{self, Parts, Placement, Running};
+use zabra_actors::core::election::Pauses;
 use zabra_actors::core::replica::{Settings, session_id_base};
 use zabra_actors::ports::{NoWitness, OnFault, PeerLinks, WallClock};
 use zabra_actors::stats::Stats;
@@ -172,6 +173,10 @@ fn start_brain(
     let parts = Parts {
         ensemble: cluster.ensemble(me),
         timing: cluster.timing(),
+        pauses: Pauses {
+            min_ms: cluster.peer.notification_min.as_millis() as u64,
+            max_ms: cluster.peer.notification_max.as_millis() as u64,
+        },
         settings: Settings { me, min_session_timeout_ms, max_session_timeout_ms, first_session },
         snap_count: cluster.storage.snap_count,
         snap_size: cluster.storage.snap_size,
@@ -217,6 +222,7 @@ fn links_settings(cluster: &Cluster, me: Sid) -> LinksSettings {
             .map(|s| PeerAddr { sid: s.id, addr: s.peer.to_string(), membership: s.role })
             .collect(),
         listen: cluster.servers[&me].peer.to_string(),
+        connect_timeout: cluster.peer.connect_timeout,
     }
 }
 

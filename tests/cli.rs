@@ -29,11 +29,24 @@ fn every_help_is_complete() {
     let helps: &[(&[&str], &[&str])] = &[
         (
             &["--help"],
-            &["up", "serve", "status", "--config", "--set", "--log-format", "--log-level", "Exit codes"],
+            &[
+                "up",
+                "serve",
+                "status",
+                "bench",
+                "sim",
+                "--config",
+                "--set",
+                "--log-format",
+                "--log-level",
+                "Exit codes",
+            ],
         ),
         (&["up", "--help"], &["--config", "--set", "--log-format", "--log-level", "Ctrl-C"]),
         (&["serve", "--help"], &["--config", "--set", "--id", "--log-format", "--log-level", "SIGTERM"]),
         (&["status", "--help"], &["--config", "--set", "--json", "Exit code 0 if a quorum serves"]),
+        (&["bench", "--help"], &["--servers", "--workload", "--connections", "--pipeline", "--json"]),
+        (&["sim", "--help"], &["--seed", "--seeds", "--participants", "--trace", "--json", "Exit code 0"]),
     ];
     for (args, words) in helps {
         let (code, help, _) = output(zabra().args(*args));

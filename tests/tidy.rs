@@ -1,5 +1,7 @@
 //! What the source text itself must keep to, so that reviews need not look for it.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

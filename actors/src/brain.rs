@@ -5,6 +5,7 @@ use std::sync::Arc;
 use actix::prelude::*;
 use slog::{Logger, o};
 
+use crate::core::election::Pauses;
 use crate::core::leader::Timing;
 use crate::core::quorum::Ensemble;
 use crate::core::replica::Settings;
@@ -26,6 +27,8 @@ pub struct Parts {
     pub ensemble: Ensemble,
     /// Ticks and limits.
     pub timing: Timing,
+    /// Pauses between election notifications.
+    pub pauses: Pauses,
     /// Session bounds and ids.
     pub settings: Settings,
     /// Transactions between snapshots.
@@ -96,7 +99,8 @@ pub fn start(
         let (txn_log, snapshotter) =
             start_disk(stores, placement, &node, &links, &parts.on_fault, &stats, &log);
         let told = node.recipient();
-        let election = Election::new(ensemble.clone(), links.clone(), told, stats.clone(), child("election"));
+        let (voters, log_of) = (ensemble.clone(), child("election"));
+        let election = Election::new(voters, parts.pauses, links.clone(), told, stats.clone(), log_of);
         let neighbours = Neighbours {
             watch_manager: watch_manager.clone(),
             session_tracker: session_tracker.clone(),

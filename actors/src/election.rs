@@ -6,7 +6,7 @@ use std::sync::Arc;
 use actix::prelude::*;
 use slog::{Logger, debug, info};
 
-use crate::core::election::{Effect, Election as Core, Input};
+use crate::core::election::{Effect, Election as Core, Input, Pauses};
 use crate::core::quorum::Ensemble;
 use crate::ports::PeerLinks;
 use crate::stats::Stats;
@@ -39,13 +39,14 @@ impl Election {
     /// An election in an ensemble.
     pub fn new(
         ensemble: Ensemble,
+        pauses: Pauses,
         links: Arc<dyn PeerLinks>,
         node: Recipient<Elected>,
         stats: Arc<Stats>,
         log: Logger,
     ) -> Election {
         let meter = Meter::new(&stats, |s| &s.election);
-        Election { core: Core::new(ensemble), links, node, stats, meter, log }
+        Election { core: Core::with_pauses(ensemble, pauses), links, node, stats, meter, log }
     }
 
     fn carry_out(&mut self, effect: Effect) {

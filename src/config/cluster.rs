@@ -35,11 +35,11 @@ pub(super) fn read(merged: &Merged) -> Result<Cluster, ConfigError> {
     let base = file.parent().unwrap_or(Path::new("")).to_path_buf();
     let cluster = merged.section("cluster");
     cluster.only("reconfig", &["false"])?;
+    cluster.only("txn_log_dir", &[])?;
     let data_dir = base.join(cluster.text("data_dir")?.unwrap_or_else(|| "data".to_string()));
-    let txn_log_dir = cluster.text("txn_log_dir")?.map(|dir| base.join(dir));
     let timing = timing(&merged.section("timing"))?;
     let admin = admin(&merged.section("admin"))?;
-    let place = Places { base, data_dir, txn_log_dir, admin: admin.enabled };
+    let place = Places { base, data_dir, admin: admin.enabled };
     Ok(Cluster {
         name: cluster.text("name")?.unwrap_or_else(|| "zabra".to_string()),
         storage: storage(&merged.section("storage"))?,
@@ -108,7 +108,7 @@ fn peer(section: &Section<'_>) -> Result<PeerKeys, ConfigError> {
     let keys = PeerKeys {
         connect_timeout: time("connect_timeout", Duration::from_secs(5))?,
         notification_min: time("notification_min", Duration::from_millis(200))?,
-        notification_max: time("notification_max", Duration::from_secs(60))?,
+        notification_max: time("notification_max", Duration::from_secs(3))?,
     };
     if keys.notification_min > keys.notification_max {
         let (min, max) = (keys.notification_min, keys.notification_max);
@@ -152,7 +152,6 @@ fn limits(section: &Section<'_>) -> Result<LimitKeys, ConfigError> {
 struct Places {
     base: PathBuf,
     data_dir: PathBuf,
-    txn_log_dir: Option<PathBuf>,
     admin: bool,
 }
 
@@ -217,7 +216,6 @@ fn server(section: &Section<'_>, id: Sid, places: &Places) -> Result<Server, Con
         peer: required(section, "peer", 2888)?,
         admin,
         data_dir,
-        txn_log_dir: places.txn_log_dir.as_ref().map(|dir| dir.join(id.to_string())),
         weight: section.number32("weight", 0..=1_000_000)?.unwrap_or(1),
         group: section.number32("group", 0..=254)?.unwrap_or(0),
     })

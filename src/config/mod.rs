@@ -110,7 +110,8 @@ pub struct StorageKeys {
     pub prealloc: u64,
     /// Snapshots that a purge keeps; at least 3.
     pub retain: u32,
-    /// Time between purges; `None` when there is no purge by time.
+    /// Time between purges, as zoo.cfg has it. Kept for that file's sake: a purge follows every snapshot, and
+    /// nothing else makes files superfluous.
     pub purge_every: Option<Duration>,
 }
 
@@ -166,10 +167,8 @@ pub struct Server {
     /// Where operators look; `None` when `admin.enabled` is false. Nobody is asked for a password there, so
     /// it belongs on loopback or on a network of operators.
     pub admin: Option<Address>,
-    /// Its snapshots and epoch files, and its log unless there is a `txn_log_dir`.
+    /// Its log, snapshots and epoch files.
     pub data_dir: PathBuf,
-    /// Its log, when that is kept apart.
-    pub txn_log_dir: Option<PathBuf>,
     /// Votes it has.
     pub weight: u32,
     /// Its group in a hierarchical quorum.
@@ -194,9 +193,7 @@ impl Server {
 
     /// Every directory it writes to, with its key.
     pub fn directories(&self) -> Vec<(&'static str, &Path)> {
-        let mut all = vec![("data_dir", self.data_dir.as_path())];
-        all.extend(self.txn_log_dir.as_ref().map(|dir| ("txn_log_dir", dir.as_path())));
-        all
+        vec![("data_dir", self.data_dir.as_path())]
     }
 }
 

@@ -44,9 +44,6 @@ const MIN_PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause: a peer that comes back is found within a second.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
-/// What a connect, and after it a hello, may take (Apache's cnxTimeout).
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// Accepted sockets that have not said hello yet; more are closed. A cluster has at most 254 members.
 const MAX_GREETINGS: usize = 256;
 
@@ -76,6 +73,8 @@ pub struct LinksSettings {
     pub members: Vec<PeerAddr>,
     /// Where to listen, `host:port`.
     pub listen: String,
+    /// What a connect, and after it a hello, may take (Apache's cnxTimeout).
+    pub connect_timeout: Duration,
 }
 
 /// The links of this server. When the last clone is dropped they are closed.
@@ -108,7 +107,7 @@ impl Links {
         let listen = listener.local_addr()?;
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
-        let identity = identity(&settings);
+        let (identity, patience) = (identity(&settings), settings.connect_timeout);
         let log = log.new(o!("part" => "links"));
 
         let linked = settings.members.into_iter().filter(|m| m.sid != identity.me);
@@ -119,7 +118,7 @@ impl Links {
         let peers: BTreeMap<_, _> = linked.iter().map(|(_, m)| (m.sid, peer(m))).collect();
 
         let (stopper, stop) = stop();
-        let context = Rc::new(Context { identity, peers: peers.clone(), log });
+        let context = Rc::new(Context { identity, patience, peers: peers.clone(), log });
         for (_, member) in linked.into_iter().filter(|(dials, _)| *dials) {
             spawn_local(keep_dialling(context.clone(), member, stop.clone()));
         }
@@ -160,6 +159,8 @@ fn identity(settings: &LinksSettings) -> Identity {
 /// What all tasks share.
 struct Context {
     identity: Identity,
+    /// What a connect, and a hello, may take.
+    patience: Duration,
     peers: BTreeMap<Sid, Arc<Peer>>,
     log: Logger,
 }
@@ -170,7 +171,7 @@ async fn keep_dialling(context: Rc<Context>, to: PeerAddr, mut stop: Stop) {
     let mut complaints = Complaints::new(context.log.new(o!("peer" => to.sid.to_string())));
     let mut pause = MIN_PAUSE;
     loop {
-        let Some(dialled) = stop.or(dial(&context.identity, &to)).await else { return };
+        let Some(dialled) = stop.or(dial(&context, &to)).await else { return };
         match dialled {
             Ok(socket) => {
                 complaints.forget();
@@ -195,13 +196,14 @@ async fn keep_dialling(context: Rc<Context>, to: PeerAddr, mut stop: Stop) {
 }
 
 /// Connects and says hello.
-async fn dial(identity: &Identity, to: &PeerAddr) -> Result<TcpStream, String> {
-    let late = |_| format!("no answer within {CONNECT_TIMEOUT:?}");
-    let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(&to.addr)).await.map_err(late)?;
+async fn dial(context: &Context, to: &PeerAddr) -> Result<TcpStream, String> {
+    let Context { identity, patience, .. } = context;
+    let late = |_| format!("no answer within {patience:?}");
+    let connected = timeout(*patience, TcpStream::connect(&to.addr)).await.map_err(late)?;
     let mut socket = connected.map_err(|e| e.to_string())?;
     tune(&socket).map_err(|e| e.to_string())?;
     let hello = hello::dial(&mut socket, identity, to.sid);
-    timeout(CONNECT_TIMEOUT, hello).await.map_err(late)?.map_err(|e| e.to_string())?;
+    timeout(*patience, hello).await.map_err(late)?.map_err(|e| e.to_string())?;
     Ok(socket)
 }
 
@@ -240,7 +242,7 @@ async fn accept(context: Rc<Context>, listener: TcpListener, mut stop: Stop) {
         let (context, complaints, greeting) = (context.clone(), complaints.clone(), greetings.clone());
         let mut stop = stop.clone();
         spawn_local(async move {
-            let greeted = stop.or(greet(&context.identity, socket)).await;
+            let greeted = stop.or(greet(&context, socket)).await;
             drop(greeting);
             match greeted {
                 Some(Ok((socket, sid))) => link::run(socket, &context.peers[&sid], &mut stop).await,
@@ -255,12 +257,13 @@ async fn accept(context: Rc<Context>, listener: TcpListener, mut stop: Stop) {
 }
 
 /// Hears and answers the hello of whoever has dialled.
-async fn greet(identity: &Identity, mut socket: TcpStream) -> Result<(TcpStream, Sid), String> {
+async fn greet(context: &Context, mut socket: TcpStream) -> Result<(TcpStream, Sid), String> {
     tune(&socket).map_err(|e| e.to_string())?;
-    let hello = hello::answer(&mut socket, identity);
-    match timeout(CONNECT_TIMEOUT, hello).await {
+    let patience = context.patience;
+    let hello = hello::answer(&mut socket, &context.identity);
+    match timeout(patience, hello).await {
         Ok(Ok(sid)) => Ok((socket, sid)),
         Ok(Err(why)) => Err(why.to_string()),
-        Err(_) => Err(format!("no hello within {CONNECT_TIMEOUT:?}")),
+        Err(_) => Err(format!("no hello within {patience:?}")),
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use slog::Logger;
 use tokio::sync::mpsc;
 use zabra_actors::brain::{Parts, Placement, Running, start};
+use zabra_actors::core::election::Pauses;
 use zabra_actors::core::leader::Timing;
 use zabra_actors::core::quorum::Ensemble;
 use zabra_actors::core::replica::{Settings, session_id_base};
@@ -104,6 +105,7 @@ impl SimServer {
         let parts = Parts {
             ensemble: Ensemble { me: sid, ..ensemble },
             timing,
+            pauses: Pauses { min_ms: 200, max_ms: 3000 },
             settings: Settings {
                 me: sid,
                 min_session_timeout_ms: 2 * timing.tick_ms as i32,

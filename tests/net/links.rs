@@ -1,5 +1,7 @@
 //! The connections between servers: real ones at both ends, or a raw socket at one.
 
+use std::time::Duration;
+
 use bytes::{Buf, BufMut, Bytes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -34,6 +36,7 @@ fn settings(me: u8, addrs: &[(u8, String)]) -> LinksSettings {
         cluster: "test".to_string(),
         members: addrs.iter().map(member).collect(),
         listen: "127.0.0.1:0".to_string(),
+        connect_timeout: Duration::from_secs(5),
     }
 }
 

@@ -29,6 +29,15 @@ pub const MIN_NOTIFICATION_INTERVAL_MS: Millis = 200;
 /// The longest pause, in ms.
 pub const MAX_NOTIFICATION_INTERVAL_MS: Millis = 3_000;
 
+/// The pauses between two notifications of the same vote, in ms: the first one, doubled up to the longest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pauses {
+    /// The first.
+    pub min_ms: Millis,
+    /// The longest.
+    pub max_ms: Millis,
+}
+
 /// What the election hears.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)] // the fields are named for what they are
@@ -61,6 +70,7 @@ pub enum Effect {
 /// The election of one server, for the life of its process.
 pub struct Election {
     ensemble: Ensemble,
+    pauses: Pauses,
     /// Who can be spoken to.
     links: BTreeSet<Sid>,
     /// The logical clock: the number of the newest round this server knows of.
@@ -125,9 +135,15 @@ fn is_better(new: &Vote, old: &Vote) -> bool {
 }
 
 impl Election {
-    /// An election that has not begun; no link is up.
+    /// An election that has not begun; no link is up. The pauses between notifications are the default.
     pub fn new(ensemble: Ensemble) -> Election {
-        Election { ensemble, links: BTreeSet::new(), round: 0, state: State::Silent(None) }
+        let pauses = Pauses { min_ms: MIN_NOTIFICATION_INTERVAL_MS, max_ms: MAX_NOTIFICATION_INTERVAL_MS };
+        Election::with_pauses(ensemble, pauses)
+    }
+
+    /// The same, with pauses of one's own.
+    pub fn with_pauses(ensemble: Ensemble, pauses: Pauses) -> Election {
+        Election { ensemble, pauses, links: BTreeSet::new(), round: 0, state: State::Silent(None) }
     }
 
     /// The newest round known.
@@ -156,7 +172,7 @@ impl Election {
                 if let State::Looking(looking) = &mut self.state
                     && now >= looking.repeat_at
                 {
-                    looking.pause = (looking.pause * 2).min(MAX_NOTIFICATION_INTERVAL_MS);
+                    looking.pause = (looking.pause * 2).min(self.pauses.max_ms);
                     looking.repeat_at = now + looking.pause;
                     self.tell_all(out);
                 }
@@ -183,8 +199,8 @@ impl Election {
             since,
             votes: BTreeMap::new(),
             settled: BTreeMap::new(),
-            repeat_at: now + MIN_NOTIFICATION_INTERVAL_MS,
-            pause: MIN_NOTIFICATION_INTERVAL_MS,
+            repeat_at: now + self.pauses.min_ms,
+            pause: self.pauses.min_ms,
             decide_at: None,
         });
         self.tell_all(out);

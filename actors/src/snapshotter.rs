@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::core::tree::Tree;
 use crate::ports::{OnFault, PeerLinks, SnapStore};
 use crate::stats::Stats;
-use crate::turn::{Halt, Meter, Turns, work_in_turns};
+use crate::turn::{Halt, Meter, Turns, after_stall, work_in_turns};
 use crate::types::{Fault, Packet, Sid, Tenure, Zxid};
 
 /// What the snapshotter is told to do.
@@ -170,13 +170,7 @@ impl Turns for Snapshotter {
         if self.failed {
             return;
         }
-        let stall = self.store.stall();
-        if stall.is_zero() {
-            self.report();
-        } else {
-            let blocked = tokio::time::sleep(stall).into_actor(self);
-            ctx.wait(blocked.map(|(), actor, _| actor.report()));
-        }
+        after_stall(self.store.stall(), self, ctx, Snapshotter::report);
         self.meter.end_of_turn();
     }
 }

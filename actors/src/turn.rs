@@ -8,6 +8,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task;
+use std::time::Duration;
 
 use actix::prelude::*;
 use tokio::time::Instant;
@@ -42,6 +43,20 @@ impl<A: Turns> ActorFuture<A> for EndOfTurn {
     ) -> task::Poll<()> {
         actor.end_of_turn(ctx);
         task::Poll::Pending
+    }
+}
+
+/// Does something at the end of a disk's stall. A real disk has blocked its thread already and stalls no more;
+/// a simulated one blocks its actor: nothing is heard meanwhile.
+pub fn after_stall<A>(stall: Duration, actor: &mut A, ctx: &mut Context<A>, then: fn(&mut A))
+where
+    A: Actor<Context = Context<A>>,
+{
+    if stall.is_zero() {
+        then(actor);
+    } else {
+        let blocked = tokio::time::sleep(stall).into_actor(actor);
+        ctx.wait(blocked.map(move |(), actor, _| then(actor)));
     }
 }
 

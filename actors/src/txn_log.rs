@@ -18,7 +18,7 @@ use crate::core::tree::Tree;
 use crate::ports::{OnFault, Recovered, TxnStore};
 use crate::snapshotter::{SnapOrder, Snapshotter};
 use crate::stats::Stats;
-use crate::turn::{Halt, Meter, Turns, work_in_turns};
+use crate::turn::{Halt, Meter, Turns, after_stall, work_in_turns};
 use crate::types::{Entry, Epochs, Fault, Tenure, Zxid};
 
 /// An fsync slower than this is worth a warning (Apache's fsync.warningthresholdms).
@@ -207,14 +207,7 @@ impl Turns for TxnLog {
         if let Err(fault) = self.sync() {
             return self.fail(&fault, ctx);
         }
-        let stall = self.store.stall();
-        if stall.is_zero() {
-            self.report();
-        } else {
-            // A simulated disk blocks its actor: nothing is heard and nothing reported meanwhile.
-            let blocked = tokio::time::sleep(stall).into_actor(self);
-            ctx.wait(blocked.map(|(), actor, _| actor.report()));
-        }
+        after_stall(self.store.stall(), self, ctx, TxnLog::report);
         self.meter.end_of_turn();
     }
 }

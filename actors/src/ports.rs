@@ -89,6 +89,11 @@ pub trait SnapStore: Send {
 pub trait PeerLinks: Send + Sync {
     /// One packet to several peers, encoded once.
     fn send(&self, to: &[(Sid, Tenure)], packet: &Packet);
+
+    /// Returns when little waits on the way to this peer, or nothing can reach it. For the Snapshotter
+    /// alone, on a thread of its own, between the pieces of a snapshot: the one sender that could fill any
+    /// queue. A simulated network has room for everything.
+    fn wait_for_room(&self, _to: Sid) {}
 }
 
 /// The way to one client connection. Never blocks; a connection that does not read is closed.

@@ -127,6 +127,7 @@ impl Snapshotter {
         info!(self.log, "Sending snapshot"; "to" => %to, "zxid" => %tree.zxid(), "znodes" => tree.node_count());
         let links = self.links.clone();
         self.store.encode(tree, &mut |piece| {
+            links.wait_for_room(to);
             links.send(&[(to, learner)], &Packet::SnapChunk(piece));
         });
         self.links.send(&[(to, learner)], &Packet::SnapChunk(bytes::Bytes::new()));

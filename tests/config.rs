@@ -210,7 +210,7 @@ const WRONG_FILES: &[(&str, &str)] = &[
     ),
     (
         "[limits]\nmax_frame = \"2GiB\"",
-        "limits.max_frame = \"2GiB\": it is out of range; allowed is 1.0 KiB to 1.0 GiB",
+        "limits.max_frame = \"2GiB\": it is out of range; allowed is 1.0 KiB to 32.0 MiB",
     ),
     ("[storage]\nretain = 2", "storage.retain = 2: it is out of range; allowed is 3 to 10000"),
     (

@@ -85,7 +85,7 @@ fn request_again(vector: &Vector, shapes: &mut BTreeMap<i32, Shape>) -> BytesMut
     match jute::decode_request(payload(vector)).unwrap() {
         (xid, Decoded::Auth { scheme, data }) => {
             shapes.insert(xid, Shape::Empty);
-            jute::encode_auth(xid, &scheme, &data, &mut out).unwrap();
+            jute::encode_auth(xid, &scheme, data.as_deref().unwrap_or_default(), &mut out).unwrap();
         }
         (xid, Decoded::Op(op)) => {
             assert!(

@@ -127,6 +127,9 @@ pub struct Node {
     early: BTreeMap<Sid, (Tenure, Packet)>,
     /// An installed snapshot whose predecessor's log is being forgotten.
     installed: Option<(Tenure, Box<Tree>)>,
+    /// A snapshot has replaced the log while this tenure was the role. If that role turns out to have ended
+    /// before it could hear of it, its history is the one from before.
+    replaced: Option<(Tenure, Zxid)>,
     meter: Meter,
     log: Logger,
 }
@@ -146,6 +149,7 @@ impl Node {
             linked: BTreeSet::new(),
             early: BTreeMap::new(),
             installed: None,
+            replaced: None,
             meter,
             log,
         }
@@ -368,8 +372,9 @@ impl Node {
         let (owner, tree) = self.installed.take().expect("the log is reset only for an installed snapshot");
         assert_eq!(owner, tenure, "one snapshot is installed at a time");
         self.install(tree);
-        if let State::Draining { history } = &mut self.state {
-            history.reset(zxid);
+        match &mut self.state {
+            State::Draining { history } => history.reset(zxid),
+            _ => self.replaced = Some((tenure, zxid)),
         }
         self.answer_role(tenure, None, Some(learner::Input::Installed { zxid: Some(zxid) }));
     }
@@ -413,7 +418,14 @@ impl Node {
         } else {
             self.actors.txn_log.do_send(LogOrder::Drain);
         }
-        self.state = State::Draining { history: ended.history };
+        let mut history = ended.history;
+        if let Some((tenure, zxid)) = self.replaced.take()
+            && tenure == ended.tenure
+            && ended.installing
+        {
+            history.reset(zxid);
+        }
+        self.state = State::Draining { history };
     }
 
     fn drained(&mut self) {

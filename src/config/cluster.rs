@@ -24,6 +24,9 @@ const PEER_MAX: Duration = Duration::from_secs(600);
 /// Ids are a session's high byte, and 255 is taken by Apache's extended ephemeral owners.
 const ID_MAX: u64 = 254;
 
+/// A write must fit into a frame between servers, with what its transaction adds.
+const MAX_FRAME: u64 = 32 << 20;
+
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -141,9 +144,9 @@ fn admin(section: &Section<'_>) -> Result<AdminKeys, ConfigError> {
 
 fn limits(section: &Section<'_>) -> Result<LimitKeys, ConfigError> {
     section.only("throttle", &[])?;
-    let max_frame = section.size("max_frame", KIB..=GIB)?.unwrap_or(1_048_575);
+    let max_frame = section.size("max_frame", KIB..=MAX_FRAME)?.unwrap_or(1_048_575);
     Ok(LimitKeys {
-        max_frame: usize::try_from(max_frame).expect("1 GiB fits"),
+        max_frame: usize::try_from(max_frame).expect("32 MiB fit"),
         max_outstanding: section.number32("max_outstanding", 1..=10_000_000)?.unwrap_or(1000),
     })
 }

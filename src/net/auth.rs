@@ -27,14 +27,14 @@ pub(super) fn initial(remote: IpAddr) -> Auth {
 pub(super) fn authenticate(
     ids: &Auth,
     scheme: &str,
-    data: &[u8],
+    data: Option<&[u8]>,
     super_digest: Option<&str>,
 ) -> Result<Auth, ZkError> {
     let new = match scheme {
         // Anybody has an address; it is there already.
         "ip" => vec![],
         "digest" => {
-            let id = digest(data);
+            let id = digest(data.ok_or(ZkError::AuthFailed)?);
             let is_super = super_digest == Some(&id);
             is_super.then(|| Id::new("super", "")).into_iter().chain([Id::new("digest", &id)]).collect()
         }
@@ -85,45 +85,56 @@ mod tests {
 
     #[test]
     fn digest_hashes_the_whole_and_shows_the_user() {
-        let auth = authenticate(&fresh(), "digest", b"a:b", None).expect("never fails");
+        let auth = authenticate(&fresh(), "digest", Some(b"a:b"), None).expect("never fails");
         assert_eq!(texts(&auth), ["ip:127.0.0.1", "digest:a:3OptnM09ILoVSfbZtd3mB0IViII="]);
     }
 
     #[test]
     fn any_digest_will_do() {
-        let empty = authenticate(&fresh(), "digest", b"", None).expect("never fails");
+        let empty = authenticate(&fresh(), "digest", Some(b""), None).expect("never fails");
         assert_eq!(texts(&empty)[1], "digest::2jmj7l5rSw0yVb/vlWAYkK/YBwk=");
-        let no_colon = authenticate(&fresh(), "digest", b"bob", None).expect("never fails");
+        let no_colon = authenticate(&fresh(), "digest", Some(b"bob"), None).expect("never fails");
         assert!(texts(&no_colon)[1].starts_with("digest:bob:"));
-        let two_colons = authenticate(&fresh(), "digest", b"bob:a:b", None).expect("never fails");
+        let two_colons = authenticate(&fresh(), "digest", Some(b"bob:a:b"), None).expect("never fails");
         assert!(texts(&two_colons)[1].starts_with("digest:bob:"));
     }
 
     #[test]
+    fn null_is_no_digest() {
+        assert_eq!(authenticate(&fresh(), "digest", None, None), Err(ZkError::AuthFailed));
+        assert!(authenticate(&fresh(), "ip", None, None).is_ok(), "nobody looks at it");
+    }
+
+    #[test]
     fn the_same_id_twice_is_one_and_the_list_is_shared() {
-        let once = authenticate(&fresh(), "digest", b"a:b", None).expect("never fails");
-        let twice = authenticate(&once, "digest", b"a:b", None).expect("never fails");
+        let once = authenticate(&fresh(), "digest", Some(b"a:b"), None).expect("never fails");
+        let twice = authenticate(&once, "digest", Some(b"a:b"), None).expect("never fails");
         assert!(Auth::ptr_eq(&once, &twice));
-        let ip = authenticate(&once, "ip", b"whatever", None).expect("anybody has an address");
+        let ip = authenticate(&once, "ip", Some(b"whatever"), None).expect("anybody has an address");
         assert!(Auth::ptr_eq(&once, &ip));
     }
 
     #[test]
     fn other_schemes_fail() {
         for scheme in ["world", "auth", "super", "sasl", "x509", "", "no such"] {
-            assert_eq!(authenticate(&fresh(), scheme, b"a:b", None), Err(ZkError::AuthFailed), "{scheme}");
+            assert_eq!(
+                authenticate(&fresh(), scheme, Some(b"a:b"), None),
+                Err(ZkError::AuthFailed),
+                "{scheme}"
+            );
         }
     }
 
     #[test]
     fn the_super_digest_gives_super_besides() {
         let digest = digest(b"super:secret");
-        let auth = authenticate(&fresh(), "digest", b"super:secret", Some(&digest)).expect("right");
+        let auth = authenticate(&fresh(), "digest", Some(b"super:secret"), Some(&digest)).expect("right");
         assert_eq!(
             texts(&auth),
             ["ip:127.0.0.1".to_string(), "super:".to_string(), format!("digest:{digest}")]
         );
-        let wrong = authenticate(&fresh(), "digest", b"super:guess", Some(&digest)).expect("an id still");
+        let wrong =
+            authenticate(&fresh(), "digest", Some(b"super:guess"), Some(&digest)).expect("an id still");
         assert!(wrong.iter().all(|id| &*id.scheme != "super"));
     }
 
@@ -133,7 +144,7 @@ mod tests {
         let mut added = 0;
         let refused = (0..).find_map(|n: u32| {
             let user = format!("{n}:x");
-            match authenticate(&auth, "digest", user.as_bytes(), None) {
+            match authenticate(&auth, "digest", Some(user.as_bytes()), None) {
                 Ok(more) => {
                     auth = more;
                     added += 1;
@@ -145,6 +156,6 @@ mod tests {
         assert_eq!(refused, Some(ZkError::AuthFailed));
         assert!((100..MAX_IDS / ID_OVERHEAD).contains(&added), "{added} ids");
         let long = vec![b'u'; MAX_IDS];
-        assert_eq!(authenticate(&fresh(), "digest", &long, None), Err(ZkError::AuthFailed));
+        assert_eq!(authenticate(&fresh(), "digest", Some(&long), None), Err(ZkError::AuthFailed));
     }
 }

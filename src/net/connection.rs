@@ -312,7 +312,7 @@ fn take_requests(
             Decoded::Op(op) => op,
             Decoded::Auth { scheme, data } => {
                 let super_digest = talk.clients.settings.super_digest.as_deref();
-                let decision = auth::authenticate(ids, &scheme, &data, super_digest);
+                let decision = auth::authenticate(ids, &scheme, data.as_deref(), super_digest);
                 if let Ok(more) = &decision {
                     *ids = more.clone();
                 }

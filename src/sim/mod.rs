@@ -216,7 +216,11 @@ impl Run {
             tokio::time::sleep(Duration::from_millis(pause)).await;
             self.bury();
             self.report.faults += 1;
-            self.stage_one();
+            if self.rng.percent(5) {
+                self.strand_tail().await;
+            } else {
+                self.stage_one();
+            }
         }
         self.bury();
     }
@@ -250,6 +254,23 @@ impl Run {
             93..96 => self.slow_disk(a),
             _ => self.fail_disk(a),
         }
+    }
+
+    /// One follower alone hears the leader, and is killed and comes back while the others are still deaf: it
+    /// has loaded a tail that nobody has committed.
+    async fn strand_tail(&mut self) {
+        let Some(leader) = self.leader() else { return };
+        let followers: Vec<Sid> =
+            (1..=self.options.participants).map(Sid).filter(|sid| *sid != leader).collect();
+        let Some(stranded) = (!followers.is_empty()).then(|| *self.rng.pick(&followers)) else { return };
+        let deaf: Vec<Sid> = followers.into_iter().filter(|sid| *sid != stranded).collect();
+        self.stall(&[leader], &deaf);
+        tokio::time::sleep(Duration::from_millis(self.rng.within(20..300))).await;
+        self.servers.borrow_mut().get_mut(&stranded).expect("a known server").crash(false, 0);
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        self.start_all();
+        tokio::time::sleep(Duration::from_millis(self.rng.within(300..900))).await;
+        self.net.heal();
     }
 
     fn crash(&self, sid: Sid) {

@@ -26,6 +26,9 @@ use crate::types::{Entry, Zxid};
 
 /// Applied entries that are kept for learners that lag a little (Apache's commitLogCount).
 pub const WINDOW: usize = 500;
+/// Bytes of them that are kept: a DIFF is handed to its link in one go, and must be far below what a link
+/// may have waiting. Whoever is further behind gets a SNAP, which is paced.
+pub const WINDOW_BYTES: usize = 32 << 20;
 
 /// See the module's story.
 #[derive(Clone, Debug, Default)]
@@ -37,12 +40,14 @@ pub struct History {
     /// All up to here has been given to the tree.
     applied: Zxid,
     entries: VecDeque<Arc<Entry>>,
+    /// Of all entries together.
+    bytes: usize,
 }
 
 impl History {
     /// A history whose past, up to `base`, is only in the tree.
     pub fn new(base: Zxid) -> History {
-        History { floor: base, base, applied: base, entries: VecDeque::new() }
+        History { floor: base, base, applied: base, entries: VecDeque::new(), bytes: 0 }
     }
 
     /// The lowest zxid at which this server's log can be cut. It is where the history began, when the
@@ -117,6 +122,7 @@ impl History {
             entry.zxid(),
             self.last()
         );
+        self.bytes += entry.bytes.len();
         self.entries.push_back(entry);
     }
 
@@ -137,8 +143,8 @@ impl History {
     /// Forgets everything after `to` (TRUNC). What was applied beyond it must be loaded anew.
     pub fn truncate(&mut self, to: Zxid) {
         assert!(to >= self.floor, "{to} is below {}, where this log can be cut at the lowest", self.floor);
-        while self.entries.back().is_some_and(|entry| entry.zxid() > to) {
-            self.entries.pop_back();
+        while let Some(entry) = self.entries.pop_back_if(|entry| entry.zxid() > to) {
+            self.bytes -= entry.bytes.len();
         }
         if self.entries.is_empty() {
             self.base = self.base.min(to);
@@ -153,9 +159,12 @@ impl History {
 
     fn trim(&mut self) {
         let applied = self.entries.partition_point(|entry| entry.zxid() <= self.applied);
-        for _ in WINDOW..applied {
-            let oldest = self.entries.pop_front().expect("more than the window is applied");
+        let mut kept = applied;
+        while kept > WINDOW || kept > 0 && self.bytes > WINDOW_BYTES {
+            let oldest = self.entries.pop_front().expect("there are applied entries left");
+            self.bytes -= oldest.bytes.len();
             self.base = oldest.zxid();
+            kept -= 1;
         }
     }
 }
@@ -184,6 +193,23 @@ mod tests {
 
     fn zxids<'a>(entries: impl IntoIterator<Item = &'a Arc<Entry>>) -> Vec<Zxid> {
         entries.into_iter().map(|entry| entry.zxid()).collect()
+    }
+
+    #[test]
+    fn large_entries_shrink_the_window() {
+        let mut history = History::new(z(1, 0));
+        for counter in 1..=40 {
+            let mut large = (*entry(z(1, counter))).clone();
+            large.bytes = Bytes::from(vec![0; 1 << 20]);
+            history.push(Arc::new(large));
+        }
+        assert_eq!(history.entries().count(), 40, "a tail is never forgotten");
+        history.apply_to(z(1, 40));
+        assert_eq!((history.entries().count(), history.base()), (32, z(1, 8)));
+        history.truncate(z(1, 30));
+        history.push(entry(z(1, 31)));
+        history.apply_to(z(1, 31));
+        assert_eq!(history.entries().count(), 23, "what was cut makes room");
     }
 
     #[test]

@@ -13,11 +13,15 @@ const STAT_SIZE: usize = 68;
 pub(super) fn read_acls(r: &mut Reader) -> Result<Option<Vec<Acl>>, Malformed> {
     r.opt_vector(ACL_MIN_SIZE, "an ACL list", |r| {
         let perms = r.i32("an ACL's perms")?;
-        let scheme = r.string("an ACL's scheme")?;
-        // The id of `auth` is ignored, and kazoo sends it as null. For other schemes null makes no sense.
+        // No scheme is one that nobody knows: an invalid ACL, which is judged later.
+        let scheme = r.opt_string("an ACL's scheme")?.unwrap_or_default();
+        // The id of `auth` is ignored, and kazoo sends it as null; that of an unknown scheme is never looked
+        // at. For the others null makes no sense.
         let id = match r.opt_string("an ACL's id")? {
-            None if &*scheme == "auth" => "".into(),
-            id => id.ok_or_else(|| Malformed(format!("the id of a {scheme} ACL is null")))?,
+            None if matches!(&*scheme, "world" | "digest" | "ip") => {
+                return Err(Malformed(format!("the id of a {scheme} ACL is null")));
+            }
+            id => id.unwrap_or_default(),
         };
         Ok(Acl { perms, id: Id { scheme, id } })
     })

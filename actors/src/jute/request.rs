@@ -42,8 +42,8 @@ pub enum Decoded {
     Auth {
         /// `digest`, `ip` ...; empty when null.
         scheme: Str,
-        /// What the scheme makes of it, a secret as a rule; empty when null.
-        data: Bytes,
+        /// What the scheme makes of it, a secret as a rule; `None` when null.
+        data: Option<Bytes>,
     },
 }
 
@@ -84,7 +84,7 @@ pub fn encode_auth(xid: i32, scheme: &str, data: &[u8], out: &mut BytesMut) -> R
 fn read_auth(r: &mut Reader) -> Result<Decoded, Malformed> {
     r.i32("an auth packet's type")?;
     let scheme = r.opt_string("an auth packet's scheme")?.unwrap_or_else(|| "".into());
-    let data = r.buffer("an auth packet's data")?.unwrap_or_default();
+    let data = r.buffer("an auth packet's data")?;
     Ok(Decoded::Auth { scheme, data })
 }
 
@@ -107,7 +107,7 @@ fn read_op(r: &mut Reader, opcode: i32) -> Result<Op, Malformed> {
         }
         opcode::GET_ACL => Op::GetAcl { path: r.string("getACL's path")? },
         opcode::SET_ACL => Op::SetAcl {
-            path: r.string("setACL's path")?,
+            path: r.opt_string("setACL's path")?.unwrap_or_default(),
             acl: read_acls(r)?,
             version: r.i32("setACL's version")?,
         },
@@ -168,7 +168,8 @@ fn read_delete(r: &mut Reader) -> Result<Op, Malformed> {
 }
 
 fn read_set_data(r: &mut Reader) -> Result<Op, Malformed> {
-    let path = r.string("a setData's path")?;
+    // Null is no valid path, which is judged later, as every path is.
+    let path = r.opt_string("a setData's path")?.unwrap_or_default();
     let data = read_kept_data(r, "a setData's data")?;
     Ok(Op::SetData { path, data, version: r.i32("a setData's version")? })
 }

@@ -246,6 +246,12 @@ impl Common {
     ) {
         // Before it is established a leader offers its whole log, as if it were committed.
         let committed = if established { self.history.applied() } else { self.history.last() };
+        // What a restarted learner has loaded beyond what is committed is in its tree: it is cut off, and comes
+        // again as proposals. Otherwise its clients would see what may yet be lost.
+        let method = match method {
+            Method::Diff if last > committed && last.counter() > 0 => Method::Trunc { to: committed },
+            method => method,
+        };
         let learner = self.learners.get_mut(to).expect("only a learner that is there is synchronized");
         let kind = learner.kind;
         learner.enter(self.now, Stage::Synchronizing { cut: matches!(method, Method::Trunc { .. }) });

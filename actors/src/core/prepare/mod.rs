@@ -40,6 +40,10 @@ use sessions::Sessions;
 /// down, and so does ours: the next epoch starts at 1 again.
 pub const LAST_COUNTER: u32 = u32::MAX - 1;
 
+/// The longest list of ephemerals that a closeSession carries, in bytes. A transaction must fit into a frame
+/// between servers, and paths may be long: a session of many could never be closed.
+pub const MAX_LISTED_BYTES: usize = 1 << 20;
+
 /// The leader's side of every write: see the module's story.
 #[derive(Debug)]
 pub struct Preparer {
@@ -148,6 +152,8 @@ impl Preparer {
         }
         let changes = draft.into_changes();
         self.overlay.absorb(zxid, changes);
-        TxnBody::CloseSession { paths: Some(paths) }
+        // The tree knows them, too.
+        let bytes: usize = paths.iter().map(|path| size_of::<i32>() + path.len()).sum();
+        TxnBody::CloseSession { paths: (bytes <= MAX_LISTED_BYTES).then_some(paths) }
     }
 }

@@ -28,14 +28,16 @@ pub fn prepare(draft: &mut Draft<'_>, asker: &Asker<'_>, members: Vec<Op>) -> Re
     Ok(TxnBody::Multi(bodies))
 }
 
-/// What a client may send as a member, as Apache reads it: whether a create is plain, a container or has
-/// a time to live is decided by its flags alone, not by its opcode.
+/// What a client may send as a member, and what it makes, as Apache 3.9 reads it: createContainer makes a
+/// container whatever its flags, flags 4 make one whatever the opcode. (3.8 went by the flags alone, and
+/// answered create2 like create.)
 fn member(op: Op) -> Option<Op> {
     match op {
         Op::Create { kind, path, data, acl, flags } => {
             let kind = match (kind, flags) {
+                (CreateKind::Container, 0..=4) | (_, 4) => CreateKind::Container,
+                (CreateKind::Create2, 0..=3) => CreateKind::Create2,
                 (_, 0..=3) => CreateKind::Create,
-                (_, 4) => CreateKind::Container,
                 (CreateKind::Ttl(ttl), 5 | 6) => CreateKind::Ttl(ttl),
                 _ => return None,
             };

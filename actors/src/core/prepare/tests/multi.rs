@@ -81,12 +81,13 @@ fn what_is_no_member_spoils_it_as_a_whole() {
 }
 
 #[test]
-fn the_flags_alone_decide_what_a_member_makes() {
+fn opcode_and_flags_decide_what_a_member_makes() {
     let ttl = CreateKind::Ttl(1000);
     let cases = [
         (CreateKind::Create, 4, CreateKind::Container),
-        (CreateKind::Create2, 0, CreateKind::Create),
-        (CreateKind::Container, 0, CreateKind::Create),
+        (CreateKind::Create2, 0, CreateKind::Create2),
+        (CreateKind::Create2, 4, CreateKind::Container),
+        (CreateKind::Container, 0, CreateKind::Container),
         (CreateKind::Container, 4, CreateKind::Container),
         (ttl, 0, CreateKind::Create),
         (ttl, 4, CreateKind::Container),

@@ -51,7 +51,7 @@ fn a_multi_tells_of_each_member() {
             "changed Created /c",
             "changed DataChanged /a",
             "changed Deleted /b",
-            "c1 #1 z2 multi [path /a, path /b, path /c v0, stat v1, checked, deleted]"
+            "c1 #1 z2 multi [path /a, path /b v0, path /c v0, stat v1, checked, deleted]"
         ]
     );
     let members = vec![delete("/a"), delete("/b"), delete("/c")];

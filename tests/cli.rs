@@ -177,7 +177,7 @@ fn up_reports_a_death_and_stops_the_rest() {
     up.signal(Signal::TERM);
     wait_for(&up.stdout, &["stopping: "]);
     wait_for(&up.stdout, &["all servers have stopped"]);
-    assert_eq!(up.end().code(), Some(0));
+    assert_eq!(up.end().code(), Some(1), "not all stopped as asked");
     assert!(ensemble.path().join("data/3").is_dir());
     for [_, _, admin] in &ensemble.ports {
         assert!(TcpStream::connect(("127.0.0.1", *admin)).is_err(), "a server has outlived `up`");

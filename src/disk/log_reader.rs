@@ -1,7 +1,8 @@
 //! Reads one transaction log file, record by record, and says exactly where and how it ends.
 //!
 //! ```text
-//! header 16 bytes: "ZKLG" | i32 version 2 | i64 database id (ignored)
+//! header 16 bytes: "ZKLG" | i32 version 2 | i64 the last zxid before this file (ours; Apache writes 0 and
+//!                  ignores it: its database id)
 //! record:          i64 Adler-32 of the entry | i32 length | entry | 'B'
 //! end:             length 0 (preallocated zeros), or the end of the file
 //! ```
@@ -70,14 +71,16 @@ pub struct LogReader<R> {
     offset: u64,
     /// What was read of something that is not a record.
     leftover: Vec<u8>,
+    /// The last zxid before this file, as far as it says.
+    previous: Zxid,
 }
 
 impl<R: Read> LogReader<R> {
     /// Reads the header. The inner error says what is wrong with it; the reader can then still be asked
     /// what is [behind](LogReader::find_sound_record).
     pub fn open(input: R) -> io::Result<(LogReader<R>, Result<(), String>)> {
-        let mut reader =
-            LogReader { input: BufReader::with_capacity(1 << 16, input), offset: 0, leftover: Vec::new() };
+        let input = BufReader::with_capacity(1 << 16, input);
+        let mut reader = LogReader { input, offset: 0, leftover: Vec::new(), previous: Zxid::ZERO };
         let header = reader.take(HEADER)?;
         let verdict = if header.len() < HEADER {
             Err(format!("its header is cut after {} of {HEADER} bytes", header.len()))
@@ -87,12 +90,19 @@ impl<R: Read> LogReader<R> {
             Err(format!("its version is not {VERSION}"))
         } else {
             reader.offset = HEADER as u64;
+            let previous = header[8..].try_into().expect("a header has 16 bytes");
+            reader.previous = Zxid(i64::from_be_bytes(previous));
             Ok(())
         };
         if verdict.is_err() {
             reader.leftover = header;
         }
         Ok((reader, verdict))
+    }
+
+    /// The last zxid before this file; zero when it does not say.
+    pub fn previous(&self) -> Zxid {
+        self.previous
     }
 
     /// Where the records read so far end.

@@ -3,6 +3,7 @@
 //! | where | what is found | what it means |
 //! |---|---|---|
 //! | any file | a hole in the zxids of an epoch | transactions are missing: refuse |
+//! | any file | it stood behind a zxid that was not found | transactions are missing: refuse |
 //! | an older file | an unfinished record at its end | Apache leaves it behind and starts a file: go on if the zxids do |
 //! | an older file | a corrupt record, or sound ones behind the end | refuse |
 //! | the newest file | it ends before the sync mark | what was acknowledged is missing: refuse |
@@ -84,6 +85,15 @@ impl Walk<'_> {
         let (mut reader, header) = explain("read", &path, LogReader::open(reader))?;
         if let Err(wrong) = header {
             return self.headless(file, newest, reader, &wrong).map(Some);
+        }
+        if reader.previous() > self.last {
+            let what = format!(
+                "it was begun behind {}, and what was found before it ends at {}: the transactions between them are \
+                 missing",
+                reader.previous(),
+                self.last
+            );
+            return Err(self.refuse(file, 0, what));
         }
         loop {
             let start = reader.offset();
@@ -209,7 +219,7 @@ mod tests {
     use zabra_actors::types::Sid;
 
     use super::*;
-    use crate::disk::log::tests::{file_of, record};
+    use crate::disk::log::tests::{file_behind, file_of, record};
     use crate::disk::{DiskSettings, SimDisk};
 
     fn dir(files: &[(i64, &[u8])]) -> Arc<DataDir> {
@@ -270,6 +280,23 @@ mod tests {
         assert!(run(&dir(&[(4, &file_of(&[4]))]), 2).unwrap_err().contains("0x4 behind 0x2"));
         let epoch = 0x2_0000_0003;
         assert_eq!(run(&dir(&[(1, &file_of(&[1, epoch]))]), 0).unwrap().0, [1, epoch]);
+    }
+
+    // Between two epochs the zxids alone do not show that something is missing.
+    #[test]
+    fn the_end_of_an_epoch_that_is_missing_is_refused() {
+        let (epoch, file) = (0x2_0000_0001, |previous| file_behind(previous, &[0x2_0000_0001]));
+        assert_eq!(
+            run(&dir(&[(1, &file_of(&[1, 2, 3])), (epoch, &file(3))]), 0).unwrap().0,
+            [1, 2, 3, epoch]
+        );
+        let cut = &file_of(&[1, 2, 3])[..file_of(&[1, 2, 3]).len() - 7];
+        for damaged in [file_of(&[1, 2]), file_of(&[]), cut.to_vec()] {
+            let refused = run(&dir(&[(1, &damaged), (epoch, &file(3))]), 0).unwrap_err();
+            assert!(refused.contains("it was begun behind 0x3"), "{refused}");
+        }
+        assert!(run(&dir(&[(epoch, &file(3))]), 2).is_err(), "the older file is gone");
+        assert_eq!(run(&dir(&[(epoch, &file(3))]), 3).unwrap().0, [epoch], "a snapshot has what was before");
     }
 
     #[test]

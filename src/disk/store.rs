@@ -491,7 +491,7 @@ mod tests {
         assert_eq!(found.history.base(), Zxid(5));
         remove(&disk, "log.6");
         let why = refused(&disk);
-        assert!(why.contains("log.b is damaged at offset 16: 0xb behind 0x5"), "{why}");
+        assert!(why.contains("log.b is damaged at offset 0: it was begun behind 0xa"), "{why}");
         remove(&disk, "log.b");
         remove(&disk, ".synced");
         let why = refused(&disk);

@@ -37,7 +37,7 @@ use super::listener::Clients;
 use super::outbox::outbox;
 use super::registry::Admitted;
 use super::stop::Stop;
-use super::talk::{HANDSHAKE_TIMEOUT, Talk};
+use super::talk::{HANDSHAKE_TIMEOUT, InBrain, Talk};
 use super::{auth, delivery, four_letter};
 
 /// Room for each read, in bytes.
@@ -208,11 +208,12 @@ async fn converse(
     let (outbox, drain) = outbox(delivery::MAX_QUEUED);
     let conn = admitted.conn;
     let ids = auth::initial(admitted.figures.remote.ip());
-    let sink = Box::new(delivery::Sink(outbox));
+    let in_brain = Arc::new(InBrain::new(clients.clone()));
+    let sink = Box::new(delivery::Sink { outbox, in_brain: in_brain.clone() });
     clients.brain.opened.do_send(Opened { conn, auth: ids.clone(), sink });
     clients.brain.clients.do_send(FromClient::Connect { conn, request });
 
-    let talk = Rc::new(Talk::new(admitted, clients.clone()));
+    let talk = Rc::new(Talk::new(admitted, clients.clone(), in_brain));
     let (mut reader, writer) = socket.into_split();
     // A task of its own, so that a client that asks without pause cannot keep its answers from leaving.
     let mut writing = tokio::task::spawn_local(delivery::write(writer, drain, talk.clone(), stop.clone()));

@@ -1,6 +1,8 @@
 //! One client connection, as far as it writes: replies and events into bytes, in the order in which the
 //! brain says them. All that is queued is encoded into one buffer and leaves with one write.
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::OwnedWriteHalf;
@@ -12,7 +14,7 @@ use zabra_actors::types::{Deliver, MultiResult, Reply, ReplyBody};
 use super::connection::End;
 use super::outbox::{Drain, Outbox};
 use super::stop::Stop;
-use super::talk::Talk;
+use super::talk::{InBrain, Talk};
 
 /// Bytes that may wait for a client that does not read: then it is closed. 64 times the largest answer of
 /// a client that keeps its frames under 1 MiB.
@@ -21,6 +23,10 @@ pub(super) const MAX_QUEUED: usize = 64 << 20;
 /// What any item costs besides its data, in bytes: a header, a Stat. So at most a million items wait.
 const ITEM: usize = 64;
 
+/// What a name in a list of children costs besides its text, in bytes: its place in the list, and an allocation
+/// with two counters.
+const NAME: usize = 64;
+
 /// The buffer is written when it holds that much, in bytes.
 const WRITE_SIZE: usize = 64 << 10;
 
@@ -28,13 +34,17 @@ const WRITE_SIZE: usize = 64 << 10;
 const KEPT_BUFFER: usize = 2 * WRITE_SIZE;
 
 /// The brain's way to a connection.
-pub(super) struct Sink(pub(super) Outbox<Vec<Deliver>>);
+pub(super) struct Sink {
+    pub(super) outbox: Outbox<Vec<Deliver>>,
+    pub(super) in_brain: Arc<InBrain>,
+}
 
 impl ClientSink for Sink {
     fn deliver(&self, batch: Vec<Deliver>) {
+        self.in_brain.answered(batch.iter().filter(|item| matches!(item, Deliver::Reply(_))).count());
         let weight = batch.iter().map(weight).sum();
         // False: too much waits. The writer knows, and ends the connection.
-        self.0.push(batch, weight);
+        self.outbox.push(batch, weight);
     }
 }
 
@@ -44,7 +54,7 @@ fn weight(item: &Deliver) -> usize {
         Deliver::Reply(Reply { result: Ok(body), .. }) => match body {
             ReplyBody::Data(data, _) => data.as_ref().map_or(0, |data| data.len()),
             ReplyBody::Children(names) | ReplyBody::ChildrenStat(names, _) => {
-                names.iter().map(|name| name.len() + size_of_val(name)).sum()
+                names.iter().map(|name| name.len() + NAME).sum()
             }
             ReplyBody::Multi(results) => results.len() * size_of::<MultiResult>(),
             _ => 0,

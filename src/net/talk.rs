@@ -7,7 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -39,6 +39,7 @@ pub(super) struct Talk {
     active: Cell<Instant>,
     /// Requests that wait for their answers, in order.
     pending: RefCell<VecDeque<Pending>>,
+    in_brain: Arc<InBrain>,
     /// The handshake was answered, or requests were.
     progress: Notify,
 }
@@ -50,9 +51,35 @@ struct Pending {
     is_write: bool,
 }
 
+/// The requests of one connection that the brain has not answered, as part of those of all connections: the
+/// server-wide limit. What waits for a client's socket does not count: a client that does not read must not
+/// cost the others their turn.
+pub(super) struct InBrain {
+    clients: Arc<Clients>,
+    mine: AtomicUsize,
+}
+
+impl InBrain {
+    pub(super) fn new(clients: Arc<Clients>) -> InBrain {
+        InBrain { clients, mine: AtomicUsize::new(0) }
+    }
+
+    fn asked(&self, count: usize) {
+        self.mine.fetch_add(count, Relaxed);
+        self.clients.outstanding.fetch_add(count, Relaxed);
+    }
+
+    /// So many were answered; what was never asked, or given back before, is not given back twice.
+    pub(super) fn answered(&self, count: usize) {
+        let left = self.mine.fetch_update(Relaxed, Relaxed, |mine| Some(mine.saturating_sub(count)));
+        let before = left.expect("the update always gives a value");
+        self.clients.outstanding.fetch_sub(before.min(count), Relaxed);
+    }
+}
+
 impl Talk {
     /// A connection whose handshake is under way.
-    pub(super) fn new(admitted: &Admitted, clients: Arc<Clients>) -> Talk {
+    pub(super) fn new(admitted: &Admitted, clients: Arc<Clients>, in_brain: Arc<InBrain>) -> Talk {
         Talk {
             conn: admitted.conn,
             figures: admitted.figures.clone(),
@@ -61,6 +88,7 @@ impl Talk {
             timeout: Cell::new(HANDSHAKE_TIMEOUT),
             active: Cell::new(Instant::now()),
             pending: RefCell::default(),
+            in_brain,
             progress: Notify::new(),
         }
     }
@@ -109,7 +137,7 @@ impl Talk {
         let asked = Instant::now();
         let mut pending = self.pending.borrow_mut();
         pending.extend(requests.iter().map(|r| Pending { xid: r.xid, asked, is_write: r.op.is_write() }));
-        self.clients.outstanding.fetch_add(requests.len(), Relaxed);
+        self.in_brain.asked(requests.len());
         self.clients.stats.packets_received.add(requests.len() as u64);
         self.figures.read(requests.len() as u64, pending.len());
         self.clients.brain.clients.do_send(FromClient::Requests(requests));
@@ -129,7 +157,6 @@ impl Talk {
     pub(super) fn answered(&self, reply: &Reply, now: Instant) {
         let mut pending = self.pending.borrow_mut();
         while let Some(request) = pending.pop_front() {
-            self.clients.outstanding.fetch_sub(1, Relaxed);
             // A ping is answered with the xid of pings whatever its own was.
             if request.xid == reply.xid || reply.xid == jute::PING_XID {
                 let us = (now - request.asked).as_micros() as u64;
@@ -152,6 +179,7 @@ impl Talk {
 
 impl Drop for Talk {
     fn drop(&mut self) {
-        self.clients.outstanding.fetch_sub(self.pending.get_mut().len(), Relaxed);
+        // What the brain never answers, since the connection is gone.
+        self.in_brain.answered(usize::MAX);
     }
 }

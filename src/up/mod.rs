@@ -140,7 +140,8 @@ impl<'a> Up<'a> {
         self.output.say(&self.log, &format!("stopping: {reason}"));
         self.orders.send_replace(Order::Terminate);
         let asked = Instant::now();
-        let mut code = 0;
+        // A server that died before is no clean stop.
+        let mut code = u8::from(!self.dead.is_empty());
         loop {
             let killing = *self.orders.borrow() == Order::Kill;
             tokio::select! {

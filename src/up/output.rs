@@ -1,6 +1,13 @@
 //! What `up` writes: its own words and the table on standard output, log lines of all on standard error.
+//!
+//! A thread of its own writes, so that a terminal that is stopped or a pipe that nobody reads delays neither
+//! the servers nor the orders to them. What does not fit into its queue is dropped, and counted in a line.
 
 use std::io::Write;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use slog::{Logger, info};
@@ -22,14 +29,73 @@ const COLORS: [AnsiColor; 6] = [
     AnsiColor::BrightRed,
 ];
 
+/// Pieces that wait for the writing thread: some seconds of a busy election.
+const QUEUE: usize = 4096;
+
+/// How long the end waits for what was said last, when nobody may be reading.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+enum Piece {
+    Out(Vec<u8>),
+    Err(Vec<u8>),
+}
+
 /// Both streams. Failures to write are ignored: a closed terminal is no reason to stop an ensemble.
 pub(super) struct Output {
     format: LogFormat,
+    pieces: Option<SyncSender<Piece>>,
+    dropped: AtomicU64,
+    /// Never hears anything but the end of the writing thread.
+    ended: Mutex<Receiver<()>>,
+}
+
+/// Waits, not for ever, until everything is written.
+impl Drop for Output {
+    fn drop(&mut self) {
+        self.pieces = None;
+        // Either way out will do: the thread has ended, or nobody reads.
+        if let Ok(ended) = self.ended.get_mut() {
+            let _ = ended.recv_timeout(LAST_WORDS);
+        }
+    }
+}
+
+fn write_all(pieces: &Receiver<Piece>) {
+    while let Ok(piece) = pieces.recv() {
+        // One write a line, so that lines of several servers never mix.
+        let _ = match piece {
+            Piece::Out(text) => {
+                let mut out = anstream::stdout().lock();
+                out.write_all(&text).and_then(|()| out.flush())
+            }
+            Piece::Err(line) => anstream::stderr().lock().write_all(&line),
+        };
+    }
 }
 
 impl Output {
     pub(super) fn new(format: LogFormat) -> Output {
-        Output { format }
+        let (pieces, queue) = sync_channel(QUEUE);
+        let (end, ended) = sync_channel::<()>(1);
+        std::thread::spawn(move || {
+            write_all(&queue);
+            drop(end);
+        });
+        Output { format, pieces: Some(pieces), dropped: AtomicU64::new(0), ended: Mutex::new(ended) }
+    }
+
+    fn write(&self, piece: Piece) {
+        let pieces = self.pieces.as_ref().expect("taken away only at the end");
+        let dropped = self.dropped.swap(0, Relaxed);
+        if dropped > 0 {
+            let line = format!("zabra: {dropped} lines were dropped: nobody reads them fast enough\n");
+            if pieces.try_send(Piece::Err(line.into_bytes())).is_err() {
+                self.dropped.fetch_add(dropped, Relaxed);
+            }
+        }
+        if pieces.try_send(piece).is_err() {
+            self.dropped.fetch_add(1, Relaxed);
+        }
     }
 
     /// A word of progress: for people on standard output, for machines a log line.
@@ -42,8 +108,7 @@ impl Output {
 
     /// Text for standard output.
     pub(super) fn print(&self, text: &str) {
-        let mut out = anstream::stdout().lock();
-        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        self.write(Piece::Out(text.as_bytes().to_vec()));
     }
 
     /// Writes every line of a server with its id before it, until its end. JSON lines name their server
@@ -62,8 +127,7 @@ impl Output {
                 line.push(b'\n');
             }
             let whole = [self.prefix(sid).as_bytes(), &line].concat();
-            // One write a line, so that lines of several servers never mix.
-            let _ = anstream::stderr().lock().write_all(&whole);
+            self.write(Piece::Err(whole));
         }
     }
 

@@ -46,7 +46,6 @@ impl Leader {
 
     fn step(&mut self, input: Input, ctx: &mut Context<Leader>) {
         let Some(core) = &mut self.core else { return };
-        self.meter.message();
         let mut effects = Vec::new();
         core.step(input, &mut effects);
         for effect in effects {
@@ -153,7 +152,8 @@ impl Actor for Leader {
 }
 
 impl Turns for Leader {
-    fn end_of_turn(&mut self, _: &mut Self::Context) {
+    fn end_of_turn(&mut self, ctx: &mut Self::Context) {
+        self.step(Input::EndOfTurn, ctx);
         self.show();
         self.meter.end_of_turn();
     }
@@ -163,6 +163,7 @@ impl Handler<Input> for Leader {
     type Result = ();
 
     fn handle(&mut self, input: Input, ctx: &mut Self::Context) {
+        self.meter.message();
         self.step(input, ctx);
     }
 }

@@ -119,9 +119,9 @@ impl<K: Kind> Learner<K> {
             Effect::Revalidated { session, valid } => {
                 replica.do_send(FromRole::Revalidated { session, valid });
             }
-            Effect::CollectTouched { zxid } => {
+            Effect::CollectTouched { number } => {
                 let learner = ctx.address().recipient();
-                self.around.session_tracker.do_send(TakeTouched { zxid, learner });
+                self.around.session_tracker.do_send(TakeTouched { number, learner });
             }
             Effect::Phase { phase, epoch, reason } => {
                 let zxid = self.core.as_ref().expect("alive while it acts").history().last();

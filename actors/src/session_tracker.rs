@@ -11,7 +11,7 @@ use crate::core::sessions::{Effect, Input, Sessions};
 use crate::replica::Expired;
 use crate::stats::Stats;
 use crate::turn::{Halt, Meter, Turns, work_in_turns};
-use crate::types::{Millis, Zxid};
+use crate::types::Millis;
 
 impl Message for Input {
     type Result = ();
@@ -21,8 +21,8 @@ impl Message for Input {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct TakeTouched {
-    /// The PING's zxid, to be repeated.
-    pub zxid: Zxid,
+    /// The PING's number, to be repeated.
+    pub number: u64,
     /// The learner.
     pub learner: Recipient<learner::Input>,
 }
@@ -97,7 +97,7 @@ impl Handler<TakeTouched> for SessionTracker {
                 touched = sessions;
             }
         }
-        message.learner.do_send(learner::Input::Touched { zxid: message.zxid, sessions: touched });
+        message.learner.do_send(learner::Input::Touched { number: message.number, sessions: touched });
     }
 }
 

@@ -174,8 +174,9 @@ impl SimClient {
             0..5 => self.write_and_read(wire, session, &path).await,
             5..8 => self.read(wire, session, &path).await,
             8 => {
+                let delivered = self.checker.committed();
                 wire.ask(Op::Sync { path: Some("/".into()) });
-                self.expect(wire, session).await.map(|_| ())
+                self.expect_sync(wire, session, delivered).await
             }
             _ => self.ephemeral(wire, session).await,
         }
@@ -236,9 +237,10 @@ impl SimClient {
             let promises = self.promises.lock().expect("nobody panics with this lock");
             promises.writes.get(path).copied().unwrap_or_default()
         };
+        let delivered = self.checker.committed();
         wire.ask(Op::Sync { path: None });
         wire.ask(Op::GetData { path: path.into(), watch: true });
-        self.expect(wire, session).await?;
+        self.expect_sync(wire, session, delivered).await?;
         let reply = self.expect(wire, session).await?;
         self.check_read(&reply, path, acknowledged, attempted);
         Some(())
@@ -275,6 +277,18 @@ impl SimClient {
             }
             wire.ask(Op::Delete { path, version: 0 });
             self.expect(wire, session).await?;
+        }
+        Some(())
+    }
+
+    /// The reply to a sync: what anybody had been shown when it was asked for is seen here, too.
+    async fn expect_sync(&self, wire: &mut Wire, session: &mut Session, delivered: Zxid) -> Option<()> {
+        let reply = self.expect(wire, session).await?;
+        if reply.zxid < delivered {
+            self.checker.fail(format!(
+                "client {}: a sync is answered at {}, and {delivered} had been delivered when it was asked for",
+                self.number, reply.zxid
+            ));
         }
         Some(())
     }

@@ -59,14 +59,17 @@ pub enum Packet {
     Inform(Arc<Entry>),
     /// L→ld: writes of the learner's clients.
     Request(Vec<ForwardedBytes>),
-    /// ld→L: the last proposal. L→ld: the answer, with the sessions heard from since the last one.
-    Ping { zxid: Zxid, touched: Vec<(SessionId, i32)> },
+    /// ld→L: a sign of life, and a question. L→ld: the answer, with the number that was asked and the sessions
+    /// heard from since the last one. (Apache puts its last proposal in the number's place, and its learners
+    /// give back whatever is there.)
+    Ping { number: u64, touched: Vec<(SessionId, i32)> },
     /// L→ld: a client wants to go on with this session here.
     Revalidate { session: SessionId, timeout_ms: i32 },
     /// ld→L: may it? If so, what its earlier connections had asked for was proposed at or before this
     /// zxid: a client that counts its requests anew after each connect would else be told of another's.
     Revalidated { session: SessionId, valid: Option<Zxid> },
-    /// L→ld: tell me when everything proposed so far is committed. ld→L: it is, and was sent to you before.
+    /// L→ld: tell me when I have been sent everything that is committed anywhere by now. ld→L: you have, and a
+    /// quorum has said since then that I lead.
     Sync,
     /// Either way: this stay is over (Apache closes the socket). The reason is for the log.
     Goodbye { reason: String },

@@ -34,6 +34,7 @@ impl LeaderSubject {
             "down" => Input::LinkDown { peer: words.sid() },
             "propose" => Input::Propose(words.entries_at(0)),
             "own-sync" => Input::Sync,
+            "turn" => Input::EndOfTurn,
             "synced" => {
                 let zxid = if words.get("to").is_some() { words.zxid("to") } else { self.appended };
                 Input::Synced { zxid }
@@ -74,7 +75,7 @@ fn packet(words: &Words) -> Packet {
         "ACK" => Packet::Ack { zxid: words.zxid_at(1) },
         "PING" => {
             let touched = if session == SessionId::NONE { vec![] } else { vec![(session, 30_000)] };
-            Packet::Ping { zxid: Zxid::ZERO, touched }
+            Packet::Ping { number: words.number_or("number", 0), touched }
         }
         "SYNC" => Packet::Sync,
         "REVALIDATE" => Packet::Revalidate { session, timeout_ms: 30_000 },

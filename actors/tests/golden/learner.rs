@@ -62,7 +62,7 @@ impl LearnerSubject {
             }
             "own-sync" => Input::Sync,
             "revalidate" => Input::Revalidate { session, timeout_ms: 30_000 },
-            "touched" => Input::Touched { zxid: words.zxid("zxid"), sessions: vec![(session, 30_000)] },
+            "touched" => Input::Touched { number: words.number("number"), sessions: vec![(session, 30_000)] },
             "tick" => {
                 self.now = words.millis();
                 Input::Tick { now: self.now }
@@ -90,7 +90,7 @@ fn packet(words: &Words) -> Packet {
         "INFORM" => Packet::Inform(words.entries_at(0).remove(0)),
         "NEWLEADER" => Packet::NewLeader { epoch: words.epoch("epoch") },
         "UPTODATE" => Packet::UpToDate { committed: words.zxid_at(0) },
-        "PING" => Packet::Ping { zxid: words.zxid("zxid"), touched: vec![] },
+        "PING" => Packet::Ping { number: words.number("number"), touched: vec![] },
         "SYNC" => Packet::Sync,
         "REVALIDATE" => {
             let session = SessionId(words.number("session") as i64);

@@ -101,6 +101,8 @@ pub struct Process {
     pub tree: Vec<Arc<Entry>>,
     /// How much of it was checked while serving; `None` while nobody is served.
     pub serving: Option<usize>,
+    /// Syncs of its clients: how much was committed when each came.
+    pub syncs: VecDeque<usize>,
     pub orders: VecDeque<Order>,
     pub streams: VecDeque<Stream>,
     /// The number of the snapshot being received.

@@ -40,6 +40,8 @@ struct Faults {
     /// How much of the time disks and ticks get.
     disk: usize,
     tick: usize,
+    /// Clients write one time in so many that they could.
+    write: usize,
     /// Leaders are not elected but drawn: who leads must never matter for safety.
     drawn_leaders: bool,
     /// One in so many of those leads although somebody does.
@@ -60,6 +62,7 @@ pub struct Coverage {
     crashes: usize,
     torn_appends: usize,
     stand_downs: usize,
+    syncs: usize,
 }
 
 impl Coverage {
@@ -74,6 +77,7 @@ impl Coverage {
         self.crashes += other.crashes;
         self.torn_appends += other.torn_appends;
         self.stand_downs += other.stand_downs;
+        self.syncs += other.syncs;
     }
 
     pub fn assert_all_seen(&self) {
@@ -87,6 +91,7 @@ impl Coverage {
             self.crashes,
             self.torn_appends,
             self.stand_downs,
+            self.syncs,
         ];
         assert!(all.iter().all(|seen| *seen > 0), "the model misses what it is for: {self:?}");
     }
@@ -124,11 +129,12 @@ impl World {
         let sids: Vec<Sid> = ensemble.members.keys().copied().collect();
         let faults = Faults {
             break_wire: [60, 200, 1_000][rng.below(3)],
-            mend_wire: [10, 50][rng.below(2)],
+            mend_wire: [10, 50, 500][rng.below(3)],
             crash: [40, 100, 300, 2_000][rng.below(4)],
             restart: [10, 60][rng.below(2)],
             disk: [2, 5, 20][rng.below(3)],
             tick: [5, 12, 30][rng.below(3)],
+            write: [1, 1, 20][rng.below(3)],
             drawn_leaders: rng.one_in(2),
             rivals: [2, 4, 20][rng.below(3)],
         };
@@ -192,8 +198,9 @@ impl World {
                 self.draw_leader();
             }
             match self.rng.below(100) {
-                0..=4 => self.propose(),
+                0..=4 if self.rng.one_in(self.faults.write) => self.propose(),
                 5..=9 => self.stream(),
+                10..=13 => self.sync(),
                 _ if self.rng.one_in(self.faults.tick) => self.tick(),
                 _ if self.rng.one_in(self.faults.disk) => self.work_a_disk(),
                 _ => self.deliver_one(),
@@ -210,6 +217,9 @@ impl World {
             }
             if self.rng.one_in(self.faults.mend_wire) {
                 self.mend_wire(pair);
+            }
+            if self.rng.one_in(20) {
+                self.notice_break(pair);
             }
         }
         let sids = self.sids();
@@ -320,6 +330,7 @@ impl World {
             early: BTreeMap::new(),
             tree,
             serving: None,
+            syncs: VecDeque::new(),
             orders: VecDeque::from([Order::Drain]),
             streams: VecDeque::new(),
             receiving: None,

@@ -1,10 +1,11 @@
 //! Broadcast: proposals, acknowledgements, commits, syncs.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::common::{Common, Heard};
 use super::learners::{Kind, Stage};
+use super::syncs::{MAX_PENDING_SYNCS, Syncer, Syncs};
 use super::{Effect, Input, State};
 use crate::types::{Entry, Forwarded, ForwardedBytes, Packet, Phase, Sid, Tenure, Zxid};
 
@@ -12,21 +13,9 @@ use crate::types::{Entry, Forwarded, ForwardedBytes, Packet, Phase, Sid, Tenure,
 /// to the greatest counter, 16 million, cannot be used up in the half tick until that is noticed.
 pub const ROLLOVER: u32 = u32::MAX - (1 << 24);
 
-/// Syncs that may wait for a commit, of all servers together; a learner that asks for more is dropped.
-/// Far more than all the servers' limits on outstanding requests.
-pub const MAX_PENDING_SYNCS: usize = 100_000;
-
 pub(super) struct Broadcast {
     pub(super) common: Common,
-    /// Who waits for the commit of which proposal, in order.
-    syncs: VecDeque<(Zxid, Syncer)>,
-}
-
-/// Who asked for a sync.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Syncer {
-    Own,
-    Learner(Sid, Tenure),
+    syncs: Syncs,
 }
 
 impl From<Broadcast> for State {
@@ -48,7 +37,7 @@ impl Broadcast {
         let reason = "a quorum has taken over the history".to_owned();
         out.push(Effect::Phase { phase: Phase::Broadcast, epoch, reason });
         out.push(Effect::Serve { epoch });
-        let mut phase = Broadcast { common, syncs: VecDeque::new() };
+        let mut phase = Broadcast { common, syncs: Syncs::default() };
         for sid in phase.common.learners.in_stage(|stage| stage == Stage::Acked) {
             phase.welcome(sid, out);
         }
@@ -64,6 +53,8 @@ impl Broadcast {
             Input::Packet { now, from, tenure, packet } => {
                 match self.common.receive(now, from, tenure, packet, out) {
                     Heard::Nothing => {}
+                    // It is with this leader: perhaps that was a quorum's word.
+                    Heard::Answer => self.release_syncs(out),
                     Heard::Arrived => {
                         if let Err(reason) = self.common.announce(out) {
                             return State::over(self.common, reason, out);
@@ -78,6 +69,7 @@ impl Broadcast {
             Input::Synced { zxid } => {
                 self.common.on_synced(zxid);
                 self.commit(out);
+                self.release_syncs(out);
             }
             Input::SnapshotSent { to, tenure } => {
                 self.common.learners.release(self.common.now, to, tenure, out);
@@ -97,6 +89,12 @@ impl Broadcast {
                 }
                 self.common.ping(out);
             }
+            // One question for all syncs that came in this turn, unless a proposal behind them asks it.
+            Input::EndOfTurn => {
+                if self.syncs.wants_ping(&self.common) {
+                    self.common.learners.ping_voters(&self.common.ensemble, out);
+                }
+            }
             // Late, from an older role: the epoch files are not changed in this phase.
             Input::EpochsSaved(_) => {}
         }
@@ -114,7 +112,7 @@ impl Broadcast {
             (Packet::Ack { zxid }, _) => self.on_ack(from, zxid, out),
             // Writes of a learner's clients.
             (Packet::Request(requests), Stage::InStep) => self.on_requests(from, requests, out),
-            // A learner's client wants to see everything proposed so far.
+            // A learner's client wants to see everything that is committed anywhere by now.
             (Packet::Sync, Stage::InStep) => self.on_sync(Syncer::Learner(from, tenure), out),
             // A client has moved to that learner.
             (Packet::Revalidate { session, timeout_ms }, Stage::InStep) => {
@@ -140,6 +138,7 @@ impl Broadcast {
             Stage::InStep if zxid > mark && zxid <= last && learner.kind == Kind::Follower => {
                 learner.acknowledge(now, zxid, last);
                 self.commit(out);
+                self.release_syncs(out);
             }
             stage => {
                 let reason =
@@ -187,10 +186,6 @@ impl Broadcast {
             self.common.learners.broadcast(Kind::Observer, Packet::Inform(entry), out);
         }
         self.common.apply(zxid, out);
-        while self.syncs.front().is_some_and(|(waits_for, _)| *waits_for <= zxid) {
-            let (_, syncer) = self.syncs.pop_front().expect("just seen");
-            self.sync_done(syncer, out);
-        }
     }
 
     /// The greatest uncommitted zxid that a quorum holds. The leader itself need not be in that quorum: its
@@ -213,21 +208,24 @@ impl Broadcast {
     }
 
     fn on_sync(&mut self, syncer: Syncer, out: &mut Vec<Effect>) {
-        let last = self.common.history.last();
-        if last == self.common.history.applied() {
-            return self.sync_done(syncer, out);
-        }
         match syncer {
             Syncer::Learner(sid, _) if self.syncs.len() >= MAX_PENDING_SYNCS => {
-                let reason = format!("more than {MAX_PENDING_SYNCS} syncs wait for a commit; ask for fewer");
+                let reason = format!("more than {MAX_PENDING_SYNCS} syncs wait; ask for fewer");
                 self.common.learners.drop(sid, &reason, out);
             }
             // The own replica has a limit of its own on requests.
-            _ => self.syncs.push_back((last, syncer)),
+            _ => self.syncs.push(syncer, &self.common),
+        }
+        self.release_syncs(out); // who is a quorum alone need not ask
+    }
+
+    fn release_syncs(&mut self, out: &mut Vec<Effect>) {
+        while let Some(syncer) = self.syncs.pop_ready(&self.common) {
+            self.sync_done(syncer, out);
         }
     }
 
-    /// Everything that was proposed before the sync has been sent to the learner as committed.
+    /// Everything that was committed anywhere before the sync came has been sent to the learner as committed.
     fn sync_done(&mut self, syncer: Syncer, out: &mut Vec<Effect>) {
         match syncer {
             Syncer::Own => out.push(Effect::SyncDone),
@@ -266,7 +264,7 @@ mod tests {
             timing: Timing { tick_ms: 100, init_limit_ms: 1_000, sync_limit_ms: 500 },
             now: 0,
         };
-        Broadcast { common: Common::new(start), syncs: VecDeque::new() }
+        Broadcast { common: Common::new(start), syncs: Syncs::default() }
     }
 
     fn entry(counter: u32) -> Arc<Entry> {
@@ -318,6 +316,7 @@ mod tests {
         out.clear();
         phase.common.on_synced(Zxid::new(EPOCH, 8));
         phase.commit(&mut out);
+        phase.release_syncs(&mut out);
         assert_eq!(phase.pending_syncs(), 0, "those of who has gone are forgotten");
     }
 }

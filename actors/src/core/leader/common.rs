@@ -39,6 +39,8 @@ pub(super) struct Common {
 pub(super) enum Heard {
     /// It is dealt with.
     Nothing,
+    /// A learner has answered a PING.
+    Answer,
     /// A learner has come.
     Arrived,
     /// The phase has to deal with it.
@@ -132,11 +134,14 @@ impl Common {
                         Heard::Nothing
                     }
                     // A learner is alive, and so are its clients. It counts as heard from already.
-                    Packet::Ping { touched, .. } if !matches!(stage, Stage::Waiting | Stage::Promising) => {
+                    Packet::Ping { number, touched }
+                        if !matches!(stage, Stage::Waiting | Stage::Promising) =>
+                    {
                         if !touched.is_empty() {
                             out.push(Effect::Touched(touched));
                         }
-                        Heard::Nothing
+                        self.learners.answered(from, number, out);
+                        Heard::Answer
                     }
                     packet => Heard::Packet(packet),
                 }
@@ -338,7 +343,7 @@ impl Common {
     pub(super) fn ping(&mut self, out: &mut Vec<Effect>) {
         if self.now.saturating_sub(self.pinged) >= self.timing.tick_ms / 2 {
             self.pinged = self.now;
-            self.learners.ping(self.history.last(), out);
+            self.learners.ping_all(out);
         }
     }
 }

@@ -33,7 +33,7 @@ impl Discovery {
         match input {
             Input::Packet { now, from, tenure, packet } => {
                 match self.common.receive(now, from, tenure, packet, out) {
-                    Heard::Nothing => self.into(),
+                    Heard::Nothing | Heard::Answer => self.into(),
                     Heard::Arrived => self.on_arrived(from, out),
                     Heard::Packet(packet) => self.on_packet(from, packet, out),
                 }
@@ -55,7 +55,8 @@ impl Discovery {
             | Input::Propose(_)
             | Input::Sync
             | Input::SnapshotSent { .. }
-            | Input::Revalidated { .. } => self.into(),
+            | Input::Revalidated { .. }
+            | Input::EndOfTurn => self.into(),
         }
     }
 

@@ -78,6 +78,8 @@ pub(super) struct Learner {
     heard: Millis,
     /// What it has acknowledged of this epoch.
     pub(super) acked: Zxid,
+    /// The last PING it has answered.
+    pub(super) answered: u64,
     /// A proposal it has not acknowledged, and when that was sent. One at a time is watched: a stuck
     /// learner is found after twice the limit at the latest.
     watched: Option<(Zxid, Millis)>,
@@ -88,11 +90,13 @@ pub(super) struct Learner {
 pub(super) struct Learners {
     me: Sid,
     all: BTreeMap<Sid, Learner>,
+    /// The number of the last PING.
+    pings: u64,
 }
 
 impl Learners {
     pub(super) fn new(me: Sid) -> Learners {
-        Learners { me, all: BTreeMap::new() }
+        Learners { me, all: BTreeMap::new(), pings: 0 }
     }
 
     /// A learner has come. An older stay of the same server is over by that. False: this is an older one.
@@ -115,6 +119,7 @@ impl Learners {
             since: now,
             heard: now,
             acked: Zxid::ZERO,
+            answered: 0,
             watched: None,
             held: None,
         };
@@ -180,9 +185,38 @@ impl Learners {
 
     /// PING for everybody who is part of the broadcast, but for those whose snapshot is on its way: that
     /// is a sign of life by itself.
-    pub(super) fn ping(&mut self, zxid: Zxid, out: &mut Vec<Effect>) {
-        let pinged = |_, learner: &Learner| learner.stage.is_forwarding() && learner.held.is_none();
-        self.multicast(pinged, Packet::Ping { zxid, touched: Vec::new() }, out);
+    pub(super) fn ping_all(&mut self, out: &mut Vec<Effect>) {
+        self.ping(|_, _| true, out);
+    }
+
+    /// PING for those of them whose word counts.
+    pub(super) fn ping_voters(&mut self, ensemble: &Ensemble, out: &mut Vec<Effect>) {
+        self.ping(|sid, learner| learner.votes(sid, ensemble), out);
+    }
+
+    fn ping(&mut self, whom: impl Fn(Sid, &Learner) -> bool, out: &mut Vec<Effect>) {
+        self.pings += 1;
+        let packet = Packet::Ping { number: self.pings, touched: Vec::new() };
+        let pinged = |sid, learner: &Learner| {
+            learner.stage.is_forwarding() && learner.held.is_none() && whom(sid, learner)
+        };
+        self.multicast(pinged, packet, out);
+    }
+
+    /// The number of the last PING.
+    pub(super) fn pings(&self) -> u64 {
+        self.pings
+    }
+
+    /// A PING comes back.
+    pub(super) fn answered(&mut self, sid: Sid, number: u64, out: &mut Vec<Effect>) {
+        if number > self.pings {
+            let reason = format!("it answers PING {number}, and {} was the last", self.pings);
+            return self.drop(sid, &reason, out);
+        }
+        if let Some(learner) = self.all.get_mut(&sid) {
+            learner.answered = learner.answered.max(number);
+        }
     }
 
     fn multicast(&mut self, whom: impl Fn(Sid, &Learner) -> bool, packet: Packet, out: &mut Vec<Effect>) {

@@ -22,14 +22,16 @@
 //! - StandDown is the last effect. The history handed back holds what the disk will hold when it has done all
 //!   it was told to; whoever supervises the roles waits for that before the next one begins.
 //!
-//! Deliberately absent: reconfiguration, throttling of concurrent synchronizations, and a lease that would
-//! make `sync` linearizable while a deposed leader has not noticed it (Apache has none either).
+//! - A sync is answered when a quorum has said since it came that it is with this leader (`syncs`).
+//!
+//! Deliberately absent: reconfiguration, and throttling of concurrent synchronizations.
 
 mod broadcast;
 mod common;
 mod discovery;
 mod learners;
 mod synchronization;
+mod syncs;
 
 use std::sync::Arc;
 
@@ -76,7 +78,7 @@ pub enum Input {
     LinkDown { peer: Sid },
     /// The own replica has prepared these; zxids go on from the last one without a hole.
     Propose(Vec<Arc<Entry>>),
-    /// A client of this server wants everything proposed so far to be committed first.
+    /// A client of this server wants to see everything that is committed anywhere by now.
     Sync,
     /// The own log is durable up to here.
     Synced { zxid: Zxid },
@@ -88,6 +90,8 @@ pub enum Input {
     Revalidated { to: Sid, tenure: Tenure, session: SessionId, valid: Option<Zxid> },
     /// Time passes; at least every half tick.
     Tick { now: Millis },
+    /// All that had come is dealt with: what was put together for one packet leaves.
+    EndOfTurn,
 }
 
 /// What the leader wants done, in this order.
@@ -114,7 +118,7 @@ pub enum Effect {
     Revalidate { from: Sid, tenure: Tenure, session: SessionId, timeout_ms: i32 },
     /// Sessions a learner has heard from, with their time-outs.
     Touched(Vec<(SessionId, i32)>),
-    /// The own client's sync, in order: everything proposed before it has been committed.
+    /// The own client's sync, in order: everything committed anywhere before it came has been applied.
     SyncDone,
     /// A transition, for the log and the status.
     Phase { phase: Phase, epoch: Epoch, reason: String },
@@ -135,7 +139,7 @@ pub struct Gauges {
     pub synced_observers: u64,
     /// Proposals not yet committed.
     pub outstanding: u64,
-    /// Syncs waiting for a commit.
+    /// Syncs waiting for a commit, or for a quorum's word.
     pub pending_syncs: u64,
 }
 

@@ -42,7 +42,7 @@ impl Synchronization {
         match input {
             Input::Packet { now, from, tenure, packet } => {
                 match self.common.receive(now, from, tenure, packet, out) {
-                    Heard::Nothing => self.into(),
+                    Heard::Nothing | Heard::Answer => self.into(),
                     Heard::Arrived => match self.common.announce(out) {
                         Ok(()) => self.into(),
                         Err(reason) => State::over(self.common, reason, out),
@@ -73,7 +73,11 @@ impl Synchronization {
                 Err(reason) => State::over(self.common, reason, out),
             },
             // Nothing was appended, proposed or asked for yet: these are late, from an older role.
-            Input::Synced { .. } | Input::Propose(_) | Input::Sync | Input::Revalidated { .. } => self.into(),
+            Input::Synced { .. }
+            | Input::Propose(_)
+            | Input::Sync
+            | Input::Revalidated { .. }
+            | Input::EndOfTurn => self.into(),
         }
     }
 

@@ -61,8 +61,8 @@ impl Broadcast {
             Input::Revalidate { session, timeout_ms } => {
                 out.push(Effect::Send(Packet::Revalidate { session, timeout_ms }));
             }
-            Input::Touched { zxid, sessions } => {
-                out.push(Effect::Send(Packet::Ping { zxid, touched: sessions }));
+            Input::Touched { number, sessions } => {
+                out.push(Effect::Send(Packet::Ping { number, touched: sessions }));
             }
             Input::Tick { now } => {
                 self.common.now = now;
@@ -92,8 +92,8 @@ impl Broadcast {
                 self.common.commit(zxid, out)
             }
             // The leader lives, and wants to know who of the clients does.
-            Packet::Ping { zxid, .. } => {
-                out.push(Effect::CollectTouched { zxid });
+            Packet::Ping { number, .. } => {
+                out.push(Effect::CollectTouched { number });
                 Ok(())
             }
             // Everything that was proposed before an own sync has come by this link.

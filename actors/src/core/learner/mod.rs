@@ -86,7 +86,7 @@ pub enum Input {
     /// An own client wants to go on with its session.
     Revalidate { session: SessionId, timeout_ms: i32 },
     /// The sessions heard from, for the PING that asked.
-    Touched { zxid: Zxid, sessions: Vec<(SessionId, i32)> },
+    Touched { number: u64, sessions: Vec<(SessionId, i32)> },
     /// Time passes; at least every half tick.
     Tick { now: Millis },
 }
@@ -118,7 +118,7 @@ pub enum Effect {
     /// The leader's word on a session.
     Revalidated { session: SessionId, valid: Option<Zxid> },
     /// A PING came: ask the session tracker for its touches; answered by Touched.
-    CollectTouched { zxid: Zxid },
+    CollectTouched { number: u64 },
     /// A transition, for the log and the status.
     Phase { phase: Phase, epoch: Epoch, reason: String },
     /// The stay is over; the actor hands its history back and dies.

@@ -104,8 +104,8 @@ impl Synchronization {
             Input::Installed { zxid: None } => {
                 State::over(self.common, "the leader's snapshot makes no sense", out)
             }
-            Input::Touched { zxid, sessions } => {
-                out.push(Effect::Send(Packet::Ping { zxid, touched: sessions }));
+            Input::Touched { number, sessions } => {
+                out.push(Effect::Send(Packet::Ping { number, touched: sessions }));
                 self.into()
             }
             Input::Tick { now } => {
@@ -120,8 +120,8 @@ impl Synchronization {
     fn on_packet(mut self, packet: Packet, out: &mut Vec<Effect>) -> State {
         match packet {
             // The leader lives, and wants to know who of the clients does.
-            Packet::Ping { zxid, .. } => {
-                out.push(Effect::CollectTouched { zxid });
+            Packet::Ping { number, .. } => {
+                out.push(Effect::CollectTouched { number });
                 self.into()
             }
             // The leader leads no more, or wants this learner no more.

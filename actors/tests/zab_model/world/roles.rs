@@ -108,6 +108,40 @@ impl World {
         let mut effects = Vec::new();
         leader.step(input, &mut effects);
         self.perform_leader(sid, effects);
+        if self.rng.one_in(2) {
+            self.end_turn(sid);
+        }
+    }
+
+    pub(super) fn end_turn(&mut self, sid: Sid) {
+        let Some(Process { state: State::Leading { leader, .. }, .. }) = self.process(sid) else { return };
+        let mut effects = Vec::new();
+        leader.step(leader::Input::EndOfTurn, &mut effects);
+        self.perform_leader(sid, effects);
+    }
+
+    /// A client of any server that serves wants to see everything that is committed by now.
+    pub(super) fn sync(&mut self) {
+        let leaders = self.rng.one_in(2);
+        let sids: Vec<Sid> =
+            self.sids().into_iter().filter(|sid| !leaders || self.can_propose(*sid)).collect();
+        let Some(sid) = self.rng.pick(&sids) else { return };
+        let committed = self.ghosts.committed.len();
+        let Some(process) = self.process(sid).filter(|process| process.serving.is_some()) else { return };
+        process.syncs.push_back(committed);
+        match process.state {
+            State::Leading { .. } => self.step_leader(sid, leader::Input::Sync),
+            _ => self.step_learner(sid, learner::Input::Sync),
+        }
+    }
+
+    /// The oldest sync is answered: this server has what had been committed anywhere when it was asked for.
+    fn synced(&mut self, sid: Sid) {
+        let process = self.process(sid).expect("has a role");
+        let committed = process.syncs.pop_front().expect("somebody asked for it");
+        let has = process.tree.len();
+        assert!(has >= committed, "{sid:?} answers a sync with {has} of {committed} transactions");
+        self.coverage.syncs += 1;
     }
 
     pub(super) fn perform_leader(&mut self, sid: Sid, effects: Vec<leader::Effect>) {
@@ -169,8 +203,8 @@ impl World {
             leader::Effect::Note(note) => self.tell(sid, format_args!("{note}")),
             leader::Effect::Forwarded { .. }
             | leader::Effect::Revalidate { .. }
-            | leader::Effect::Touched(_)
-            | leader::Effect::SyncDone => {}
+            | leader::Effect::Touched(_) => {}
+            leader::Effect::SyncDone => self.synced(sid),
         }
     }
 
@@ -226,14 +260,15 @@ impl World {
                 let state = settled_state(self.ensemble.members[&sid].membership);
                 self.settle(sid, state);
             }
-            learner::Effect::CollectTouched { zxid } => {
-                self.step_learner(sid, learner::Input::Touched { zxid, sessions: Vec::new() });
+            learner::Effect::CollectTouched { number } => {
+                self.step_learner(sid, learner::Input::Touched { number, sessions: Vec::new() });
             }
             learner::Effect::Phase { phase, epoch, reason } => {
                 self.tell(sid, format_args!("learner: {phase} of {epoch}: {reason}"));
             }
             learner::Effect::StandDown { reason } => self.stand_down(sid, &reason),
-            learner::Effect::SyncDone | learner::Effect::Revalidated { .. } => {}
+            learner::Effect::SyncDone => self.synced(sid),
+            learner::Effect::Revalidated { .. } => {}
         }
     }
 
@@ -247,6 +282,7 @@ impl World {
             _ => unreachable!("only a role stands down"),
         };
         process.serving = None;
+        process.syncs.clear();
         process.state = State::Draining(history);
         process.orders.push_back(Order::Drain);
     }

@@ -18,6 +18,16 @@ impl World {
         }
     }
 
+    /// One end comes to know of a break long before the other may.
+    pub(super) fn notice_break(&mut self, pair: (Sid, Sid)) {
+        let unaware: Vec<Sid> = self.wires[&pair].unaware.iter().copied().collect();
+        let Some(sid) = self.rng.pick(&unaware) else { return };
+        let wire = self.wires.get_mut(&pair).expect("is a wire");
+        wire.unaware.remove(&sid);
+        let peer = if sid == pair.0 { pair.1 } else { pair.0 };
+        self.link_down(sid, peer);
+    }
+
     /// Both ends come to know of the break first; then a new connection is made.
     pub(super) fn mend_wire(&mut self, pair: (Sid, Sid)) {
         let now = self.now;

@@ -25,15 +25,19 @@
 mod data_dir;
 mod epochs;
 mod fs;
+mod install;
 mod load;
 mod log;
 mod log_reader;
 mod replay;
 mod sim;
+mod snap_store;
 mod snapshot;
 mod snapshot_reader;
-mod store;
 mod sync_mark;
+#[cfg(test)]
+mod tests;
+mod txn_store;
 
 use std::sync::Arc;
 
@@ -43,9 +47,10 @@ pub use data_dir::{DiskSettings, MIN_RETAIN, PREALLOCATE};
 pub use fs::{Disk, DiskFile, RealDisk};
 pub use log_reader::{End, LogReader, Next, Record};
 pub use sim::{Injected, SimDisk};
+pub use snap_store::FileSnapStore;
 pub use snapshot::SnapshotWriter;
 pub use snapshot_reader::{BadSnapshot, Summary, Visitor, read_snapshot};
-pub use store::{FileSnapStore, FileTxnStore};
+pub use txn_store::FileTxnStore;
 
 /// Opens a server's directory, creates what is missing in it, and locks it against a second server. The
 /// lock goes with the last of the two stores.

@@ -1,0 +1,161 @@
+//! The port of the snapshots over a server's directory: [`FileSnapStore`].
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use slog::{info, warn};
+use zabra_actors::core::tree::Tree;
+use zabra_actors::ports::SnapStore;
+use zabra_actors::types::{Fault, Zxid};
+
+use super::data_dir::{DataDir, MIN_RETAIN, explain, fault, log_name, snapshot_name};
+use super::fs::DiskFile;
+use super::install::{self, RECEIVED};
+use super::snapshot;
+use super::snapshot_reader::{BadSnapshot, Ignore, read_snapshot, read_tree};
+
+/// The snapshots of a directory.
+pub struct FileSnapStore {
+    dir: Arc<DataDir>,
+    /// Read from beginning to end since they were written; purges count on them.
+    verified: BTreeSet<Zxid>,
+    incoming: Option<Incoming>,
+}
+
+/// A leader's snapshot as far as it has come.
+struct Incoming {
+    file: Box<dyn DiskFile>,
+    len: u64,
+}
+
+impl FileSnapStore {
+    pub(super) fn new(dir: Arc<DataDir>) -> FileSnapStore {
+        FileSnapStore { dir, verified: BTreeSet::new(), incoming: None }
+    }
+
+    /// Removes what the newest verified snapshots make superfluous.
+    fn purge(&mut self) -> Result<(), Fault> {
+        let files = self.dir.list()?;
+        let retain = self.dir.settings.retain.max(MIN_RETAIN);
+        self.verified.retain(|zxid| files.snapshots.contains(zxid));
+        let mut kept = Vec::new();
+        for zxid in files.snapshots.iter().rev() {
+            if kept.len() < retain && self.check(*zxid)? {
+                kept.push(*zxid);
+            }
+        }
+        let Some(oldest) = kept.get(retain - 1).copied() else { return Ok(()) };
+        let snapshots = files.snapshots.iter().filter(|zxid| **zxid < oldest);
+        // The records behind the oldest snapshot begin in the newest file that does not begin behind it.
+        let needed = files.logs.iter().rev().find(|first| **first <= oldest).copied().unwrap_or(oldest);
+        let logs = files.logs.iter().filter(|first| **first < needed);
+        let compressed = files.compressed.iter().filter(|(_, zxid)| *zxid < oldest);
+        // Oldest first, so that what is left has no holes at any time.
+        let names: Vec<_> = (snapshots.map(|zxid| snapshot_name(*zxid)))
+            .chain(compressed.map(|(name, _)| name.clone()))
+            .chain(logs.map(|first| log_name(*first)))
+            .collect();
+        for name in &names {
+            self.dir.remove(name)?;
+        }
+        if !names.is_empty() {
+            info!(self.dir.log, "purged"; "oldest_kept" => %oldest, "removed" => names.join(" "));
+            self.dir.sync_names()?;
+        }
+        Ok(())
+    }
+
+    /// Has this snapshot been, or can it now be, read from beginning to end?
+    fn check(&mut self, zxid: Zxid) -> Result<bool, Fault> {
+        if self.verified.contains(&zxid) {
+            return Ok(true);
+        }
+        let sound = verify(&self.dir, zxid)?;
+        if sound {
+            self.verified.insert(zxid);
+        }
+        Ok(sound)
+    }
+
+    /// Reads back what was received. `None` when it is not what the leader has at `zxid`.
+    fn verify_received(&self, zxid: Zxid) -> Result<Option<Tree>, Fault> {
+        let refused = match read_tree(self.dir.read(RECEIVED)?, zxid) {
+            Ok((tree, summary)) if summary.digest == snapshot::expected_digest(&tree) => {
+                return Ok(Some(tree));
+            }
+            Ok((tree, summary)) => {
+                let digest = tree.digest();
+                format!("it says {:?}, but the digest at {zxid} is {digest:#x}", summary.digest)
+            }
+            Err(BadSnapshot::Damaged(how)) => how,
+            Err(BadSnapshot::Disk(error)) => return Err(fault("read", &self.dir.path(RECEIVED), error)),
+        };
+        warn!(self.dir.log, "the leader's snapshot makes no sense"; "zxid" => %zxid, "why" => refused);
+        Ok(None)
+    }
+}
+
+impl SnapStore for FileSnapStore {
+    fn save(&mut self, tree: &Tree) -> Result<(), Fault> {
+        self.verified.remove(&tree.zxid());
+        snapshot::save(&self.dir, tree)?;
+        self.purge()
+    }
+
+    fn encode(&mut self, tree: &Tree, out: &mut dyn FnMut(Bytes)) {
+        snapshot::encode(tree, out);
+    }
+
+    fn receive(&mut self, piece: Bytes) -> Result<(), Fault> {
+        if self.incoming.is_none() {
+            self.incoming = Some(Incoming { file: self.dir.create(RECEIVED)?, len: 0 });
+        }
+        let incoming = self.incoming.as_mut().expect("just made");
+        let written = incoming.file.write_at(incoming.len, &piece);
+        incoming.len += piece.len() as u64;
+        explain("write", &self.dir.path(RECEIVED), written)
+    }
+
+    fn install(&mut self, zxid: Zxid) -> Result<Option<Tree>, Fault> {
+        let Some(mut incoming) = self.incoming.take() else { return Ok(None) };
+        explain("fsync", &self.dir.path(RECEIVED), incoming.file.sync())?;
+        let Some(tree) = self.verify_received(zxid)? else {
+            self.dir.remove(RECEIVED)?;
+            return Ok(None);
+        };
+        // From the rename on, the old log belongs to another history: see `install.rs`.
+        install::note(&self.dir, zxid)?;
+        self.dir.rename(RECEIVED, &snapshot_name(zxid))?;
+        self.dir.sync_names()?;
+        self.verified.insert(zxid);
+        Ok(Some(tree))
+    }
+
+    fn abandon(&mut self) {
+        if self.incoming.take().is_some()
+            && let Err(error) = self.dir.remove(RECEIVED)
+        {
+            // It is only in the way: the next one overwrites it, and so does a start.
+            warn!(self.dir.log, "cannot remove an abandoned snapshot"; "error" => %error);
+        }
+    }
+
+    fn stall(&mut self) -> Duration {
+        self.dir.disk.stall()
+    }
+}
+
+/// Reads a snapshot from beginning to end, and makes durable what was read: Apache does not.
+pub(super) fn verify(dir: &DataDir, zxid: Zxid) -> Result<bool, Fault> {
+    let name = snapshot_name(zxid);
+    match read_snapshot(dir.read(&name)?, &mut Ignore) {
+        Ok(_) => dir.sync_file(&name).map(|()| true),
+        Err(BadSnapshot::Disk(error)) => Err(fault("read", &dir.path(&name), error)),
+        Err(BadSnapshot::Damaged(how)) => {
+            warn!(dir.log, "a snapshot is damaged"; "name" => name, "how" => how);
+            Ok(false)
+        }
+    }
+}

@@ -1,6 +1,5 @@
 //! The two stores over a simulated disk.
 
-
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;

@@ -16,7 +16,7 @@
 //! | I8 what was acknowledged is durable | an ACK is sent; a server restarts |
 //! | I9 ACK of NEWLEADER only with the epoch on disk | such an ACK is sent |
 //! | I10 what is delivered is durable on a quorum | something is delivered for the first time |
-//! | I11 equal trees at equal zxids | a server shows a tree to clients |
+//! | I11 equal trees at equal zxids, as the transaction foretold | a server shows a tree to clients |
 //! | I13 no ACK before that of NEWLEADER | an ACK is sent |
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -229,6 +229,11 @@ impl Checker {
         if known != digest {
             ghost.fail(format!("I11: server {sid} has tree digest {digest} at {zxid}, another had {known}"));
         }
+        if let Some(foretold) = ghost.foretold(zxid).filter(|foretold| *foretold != digest) {
+            ghost.fail(format!(
+                "I11: server {sid} has tree digest {digest} at {zxid}, its leader foretold {foretold}"
+            ));
+        }
     }
 }
 
@@ -238,6 +243,12 @@ impl Ghost {
             self.story.pop_front();
         }
         self.story.push_back(line);
+    }
+
+    /// The digest that a transaction says the tree has after it.
+    fn foretold(&self, zxid: Zxid) -> Option<i64> {
+        let entry = Entry::decode(self.vertices.get(&zxid)?.bytes.clone()).expect("it was logged");
+        entry.txn.digest.map(|digest| digest.tree)
     }
 
     fn fail(&mut self, failure: String) {

@@ -14,10 +14,10 @@
 //! Invariants:
 //! - every write takes the next zxid, a refused one too: its transaction is the error;
 //! - a refused write leaves nothing behind in the overlay: its draft is dropped;
-//! - an overlay entry lives exactly until its zxid is applied, and then the tree says the same.
+//! - an overlay entry lives exactly until its zxid is applied, and then the tree says the same;
+//! - a transaction says what digest the tree has after it: the one before it and what its draft changed.
 //!
-//! Deliberately absent: the digest of the tree after each transaction (it would have to be kept for the
-//! overlay too, and members compare snapshots anyway), quotas, reconfiguration, local sessions, TTL nodes
+//! Deliberately absent: quotas, reconfiguration, local sessions, TTL nodes
 //! (Unimplemented, as in Apache while extended types are off) and the reaper of containers.
 
 mod multi;
@@ -28,12 +28,12 @@ mod sessions;
 #[cfg(test)]
 mod tests;
 
-use crate::core::tree::Tree;
+use crate::core::tree::{DIGEST_VERSION, Tree};
 use crate::types::{
-    Epoch, Forwarded, Op, SessionId, Sid, Txn, TxnBody, TxnHeader, WallMillis, ZkError, Zxid,
+    Epoch, Forwarded, Op, SessionId, Sid, Txn, TxnBody, TxnDigest, TxnHeader, WallMillis, ZkError, Zxid,
 };
 use ops::Asker;
-use overlay::{Draft, Overlay};
+use overlay::{Changes, Draft, Overlay};
 use sessions::Sessions;
 
 /// The last counter of an epoch that a transaction may have. Apache's leader refuses all ones and stands
@@ -49,21 +49,24 @@ pub const MAX_LISTED_BYTES: usize = 1 << 20;
 pub struct Preparer {
     /// The zxid handed out last; the epoch's mark at first.
     last: Zxid,
+    /// What the tree's digest will be after that transaction.
+    digest: i64,
     overlay: Overlay,
     sessions: Sessions,
 }
 
 impl Preparer {
-    /// A preparer whose first transaction is `(epoch, 1)`. Nothing is proposed yet, and no session has an
-    /// owner yet: the first server that speaks for it becomes it.
-    pub fn new(epoch: Epoch) -> Preparer {
-        Preparer { last: epoch.mark(), overlay: Overlay::default(), sessions: Sessions::default() }
+    /// A preparer whose first transaction is `(epoch, 1)`. Nothing is proposed yet, so the tree is as the
+    /// transaction will meet it; and no session has an owner yet: the first server that speaks for it becomes it.
+    pub fn new(epoch: Epoch, tree: &Tree) -> Preparer {
+        let (overlay, sessions) = (Overlay::default(), Sessions::default());
+        Preparer { last: epoch.mark(), digest: tree.digest(), overlay, sessions }
     }
 
     /// One that goes on behind this zxid.
     #[cfg(test)]
-    pub fn new_at(last: Zxid) -> Preparer {
-        Preparer { last, ..Preparer::new(last.epoch()) }
+    pub fn new_at(last: Zxid, tree: &Tree) -> Preparer {
+        Preparer { last, ..Preparer::new(last.epoch(), tree) }
     }
 
     /// The zxid handed out last.
@@ -82,14 +85,14 @@ impl Preparer {
         let zxid = self.last.next();
         let body = match op {
             Op::CreateSession { timeout_ms } => self.open_session(tree, from, session, timeout_ms),
-            Op::CloseSession => self.close_session(tree, zxid, session),
+            Op::CloseSession => self.close_session(tree, zxid, now, session),
             op => {
                 let admitted = self.sessions.admit(tree, session, from);
-                let mut draft = Draft::new(tree, &self.overlay);
+                let mut draft = Draft::new(tree, &self.overlay, zxid, now);
                 match ops::prepare(&mut draft, &Asker { session, admitted, auth: &auth }, op) {
                     Ok(body) => {
                         let changes = draft.into_changes();
-                        self.overlay.absorb(zxid, changes);
+                        self.absorb(zxid, changes);
                         body
                     }
                     Err(refused) => refused,
@@ -97,7 +100,15 @@ impl Preparer {
             }
         };
         self.last = zxid;
-        Some(Txn { header: TxnHeader { session, cxid, zxid, time: now }, body, digest: None })
+        // Apache gives one to every transaction but an error that stands alone, and so do we.
+        let digest = TxnDigest { version: DIGEST_VERSION, tree: self.digest };
+        let digest = (!matches!(body, TxnBody::Error(_))).then_some(digest);
+        Some(Txn { header: TxnHeader { session, cxid, zxid, time: now }, body, digest })
+    }
+
+    fn absorb(&mut self, zxid: Zxid, changes: Changes) {
+        let more = self.overlay.absorb(zxid, changes);
+        self.digest = self.digest.wrapping_add(more);
     }
 
     /// The tree has applied this, and everything before it: the overlay forgets it.
@@ -143,15 +154,17 @@ impl Preparer {
 
     /// A session ends, whoever says so: its client, a connection it has left (A12 of Apache's odd corners:
     /// clients close only what they own), or its expiry. Closing twice is harmless.
-    fn close_session(&mut self, tree: &Tree, zxid: Zxid, session: SessionId) -> TxnBody {
+    fn close_session(&mut self, tree: &Tree, zxid: Zxid, now: WallMillis, session: SessionId) -> TxnBody {
         self.sessions.close(zxid, session);
         let paths = self.overlay.ephemerals(tree, session);
-        let mut draft = Draft::new(tree, &self.overlay);
+        let mut draft = Draft::new(tree, &self.overlay, zxid, now);
         for path in &paths {
-            draft.remove(path);
+            if let Some(node) = draft.get(path) {
+                draft.remove(path, node);
+            }
         }
         let changes = draft.into_changes();
-        self.overlay.absorb(zxid, changes);
+        self.absorb(zxid, changes);
         // The tree knows them, too.
         let bytes: usize = paths.iter().map(|path| size_of::<i32>() + path.len()).sum();
         TxnBody::CloseSession { paths: (bytes <= MAX_LISTED_BYTES).then_some(paths) }

@@ -3,13 +3,11 @@
 //! The order decides which error a client sees when several would fit, so each function reads top down as
 //! Apache checks.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 
 use super::multi;
-use super::overlay::{Draft, Node};
-use crate::core::{acl, paths};
+use super::overlay::{Draft, NewNode, Node};
+use crate::core::{acl, paths, tree};
 use crate::types::{Acl, CreateKind, Id, Op, SessionId, Str, TxnBody, ZkError, perms};
 
 /// Who asks for a write.
@@ -100,25 +98,23 @@ fn create(draft: &mut Draft<'_>, asker: &Asker<'_>, request: Create) -> Result<T
     let acl = acl::normalize(acl.as_deref(), asker.auth)?;
     let parent = parent(draft, &path)?;
     asker.needs(perms::CREATE, &parent.acl)?;
-    let path = if mode.sequential { sequential(&path, parent.creates) } else { path };
+    let path = if mode.sequential { sequential(&path, parent.stat.cversion) } else { path };
     paths::validate(&path)?;
     if draft.get(&path).is_some() {
         return Err(ZkError::NodeExists);
     }
-    if parent.owner != SessionId::NONE {
+    if parent.session() != SessionId::NONE {
         return Err(ZkError::NoChildrenForEphemerals);
     }
-    let owner = if mode.ephemeral { asker.session } else { SessionId::NONE };
-    let node =
-        Node { version: 0, aversion: 0, creates: 0, children: 0, acl: Arc::from(acl.as_slice()), owner };
-    draft.create(&path, node);
+    let owner = tree::owner(mode.kind, asker.session, mode.ephemeral)?;
+    draft.create(&path, NewNode { owner, acl: &acl, data: data.as_ref() });
     Ok(TxnBody::Create {
         kind: mode.kind,
         path,
         data,
         acl,
         ephemeral: mode.ephemeral,
-        parent_cversion: parent.creates.wrapping_add(1),
+        parent_cversion: parent.stat.cversion.wrapping_add(1),
     })
 }
 
@@ -139,11 +135,11 @@ fn delete(draft: &mut Draft<'_>, asker: &Asker<'_>, path: Str, version: i32) -> 
     let parent = parent(draft, &path)?;
     asker.needs(perms::DELETE, &parent.acl)?;
     let node = draft.get(&path).ok_or(ZkError::NoNode)?;
-    next_version(node.version, version)?;
+    next_version(node.stat.version, version)?;
     if node.children > 0 {
         return Err(ZkError::NotEmpty);
     }
-    draft.remove(&path);
+    draft.remove(&path, node);
     Ok(TxnBody::Delete { path, container: false })
 }
 
@@ -156,11 +152,10 @@ fn set_data(
 ) -> Result<TxnBody, ZkError> {
     asker.admitted?;
     paths::validate(&path)?;
-    let mut node = draft.get(&path).ok_or(ZkError::NoNode)?;
+    let node = draft.get(&path).ok_or(ZkError::NoNode)?;
     asker.needs(perms::WRITE, &node.acl)?;
-    let version = next_version(node.version, version)?;
-    node.version = version;
-    draft.put(&path, node);
+    let version = next_version(node.stat.version, version)?;
+    draft.set_data(&path, node, data.as_ref(), version);
     Ok(TxnBody::SetData { path, data, version, reconfig: false })
 }
 
@@ -174,12 +169,10 @@ fn set_acl(
     asker.admitted?;
     paths::validate(&path)?;
     let acl = acl::normalize(acl.as_deref(), asker.auth)?;
-    let mut node = draft.get(&path).ok_or(ZkError::NoNode)?;
+    let node = draft.get(&path).ok_or(ZkError::NoNode)?;
     asker.needs(perms::ADMIN, &node.acl)?;
-    let version = next_version(node.aversion, version)?;
-    node.aversion = version;
-    node.acl = Arc::from(acl.as_slice());
-    draft.put(&path, node);
+    let version = next_version(node.stat.aversion, version)?;
+    draft.set_acl(&path, node, &acl, version);
     Ok(TxnBody::SetAcl { path, acl, version })
 }
 
@@ -189,7 +182,7 @@ fn check(draft: &mut Draft<'_>, asker: &Asker<'_>, path: Str, version: i32) -> R
     let node = draft.get(&path).ok_or(ZkError::NoNode)?;
     asker.needs(perms::READ, &node.acl)?;
     // Apache logs the version that a change would have made, and so do we.
-    let version = next_version(node.version, version)?;
+    let version = next_version(node.stat.version, version)?;
     Ok(TxnBody::Check { path, version })
 }
 

@@ -3,46 +3,70 @@
 //! Both are sparse: they hold the znodes that change (a node that is gone is held as gone) and look through
 //! to what is below them for all others. A draft is made for one transaction; it is either absorbed by the
 //! overlay as a whole or dropped, which is all that undoing a failed multi takes.
+//!
+//! A draft leaves its znodes exactly as applying the transaction will leave them, the whole Stat included: the
+//! digest that the tree will have is part of the transaction. It is summed up when the draft is absorbed, from
+//! what each changed znode added before and adds now.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use crate::core::paths;
-use crate::core::tree::Tree;
-use crate::types::{Acl, SessionId, Str, Zxid};
+use bytes::Bytes;
 
-/// What a later write may ask about a znode. The data is not among it.
+use crate::core::paths;
+use crate::core::tree::{PersistedStat, Tree, content_crc, is_digested, node_digest, owner_session};
+use crate::types::{Acl, SessionId, Str, WallMillis, Zxid};
+
+/// What a later write may ask about a znode. Of the data there is only a checksum.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// Changes of data.
-    pub version: i32,
-    /// Changes of the ACL.
-    pub aversion: i32,
-    /// Children ever created: the next sequence number.
-    pub creates: i32,
+    /// As the tree keeps it; `cversion` counts the children ever created.
+    pub stat: PersistedStat,
     /// Children now.
     pub children: usize,
     /// Who may do what.
     pub acl: Arc<[Acl]>,
-    /// The session of an ephemeral, else [`SessionId::NONE`].
-    pub owner: SessionId,
+    /// See [`content_crc`].
+    content_crc: u32,
+    /// What it added to the digest before the draft that changes it.
+    added: i64,
 }
 
-/// Changed znodes by path; `None` is one that is gone. The root is `/`.
-pub type Changes = BTreeMap<Str, Option<Node>>;
+impl Node {
+    /// The session of an ephemeral, else [`SessionId::NONE`].
+    pub fn session(&self) -> SessionId {
+        owner_session(self.stat.ephemeral_owner).unwrap_or(SessionId::NONE)
+    }
+
+    fn digest(&self, path: &str) -> i64 {
+        if is_digested(path) { node_digest(self.content_crc, &self.stat) } else { 0 }
+    }
+}
+
+/// What a draft makes of a znode.
+#[derive(Debug)]
+pub struct Change {
+    /// What the znode added to the digest before; 0 when there was none.
+    added: i64,
+    /// `None` is one that is gone.
+    node: Option<Node>,
+}
+
+/// Changed znodes by path. The root is `/`.
+pub type Changes = BTreeMap<Str, Change>;
 
 /// The znode as it is applied.
 fn applied_node(tree: &Tree, path: &str) -> Option<Node> {
-    let node = tree.get(path)?;
-    let stat = node.persisted();
-    Some(Node {
-        version: stat.version,
-        aversion: stat.aversion,
-        creates: stat.cversion,
-        children: node.child_count(),
-        acl: Arc::clone(node.acl()),
-        owner: node.session().unwrap_or(SessionId::NONE),
-    })
+    let found = tree.get(path)?;
+    let mut node = Node {
+        stat: found.persisted(),
+        children: found.child_count(),
+        acl: Arc::clone(found.acl()),
+        content_crc: found.content_crc(),
+        added: 0,
+    };
+    node.added = node.digest(path);
+    Some(node)
 }
 
 /// A changed znode and the last transaction that changed it.
@@ -63,16 +87,23 @@ pub struct Overlay {
 }
 
 impl Overlay {
-    /// Takes over what a transaction changes.
-    pub fn absorb(&mut self, zxid: Zxid, changes: Changes) {
-        for (path, node) in changes {
+    /// Takes over what a transaction changes, and says by how much the digest of the tree changes with it.
+    pub fn absorb(&mut self, zxid: Zxid, changes: Changes) -> i64 {
+        let mut more = 0_i64;
+        for (path, Change { added, mut node }) in changes {
             self.forget(&path);
-            if let Some(node) = node.as_ref().filter(|node| node.owner != SessionId::NONE) {
-                self.ephemerals.insert((node.owner, path.clone()));
+            more = more.wrapping_sub(added);
+            if let Some(node) = &mut node {
+                node.added = node.digest(&path);
+                more = more.wrapping_add(node.added);
+                if node.session() != SessionId::NONE {
+                    self.ephemerals.insert((node.session(), path.clone()));
+                }
             }
             self.order.push_back((zxid, path.clone()));
             self.pending.insert(path, Pending { zxid, node });
         }
+        more
     }
 
     /// Drops what the tree knows by now.
@@ -87,9 +118,9 @@ impl Overlay {
 
     fn forget(&mut self, path: &Str) {
         if let Some(Pending { node: Some(node), .. }) = self.pending.remove(path)
-            && node.owner != SessionId::NONE
+            && node.session() != SessionId::NONE
         {
-            self.ephemerals.remove(&(node.owner, path.clone()));
+            self.ephemerals.remove(&(node.session(), path.clone()));
         }
     }
 
@@ -111,23 +142,35 @@ impl Overlay {
     }
 }
 
+/// A znode that a draft makes.
+pub struct NewNode<'a> {
+    /// The owner field of its Stat: a session, a mark, or 0.
+    pub owner: i64,
+    /// Normalised.
+    pub acl: &'a [Acl],
+    /// `None` is null.
+    pub data: Option<&'a Bytes>,
+}
+
 /// The changes of the transaction that is being made, over all that is proposed, over the tree.
 pub struct Draft<'a> {
     tree: &'a Tree,
     overlay: &'a Overlay,
+    zxid: Zxid,
+    time: WallMillis,
     changes: Changes,
 }
 
 impl<'a> Draft<'a> {
-    /// Nothing changed yet.
-    pub fn new(tree: &'a Tree, overlay: &'a Overlay) -> Draft<'a> {
-        Draft { tree, overlay, changes: Changes::new() }
+    /// Nothing changed yet; what will be changed is changed by this transaction, at this time.
+    pub fn new(tree: &'a Tree, overlay: &'a Overlay, zxid: Zxid, time: WallMillis) -> Draft<'a> {
+        Draft { tree, overlay, zxid, time, changes: Changes::new() }
     }
 
     /// The znode as this transaction would leave it so far.
     pub fn get(&self, path: &str) -> Option<Node> {
-        if let Some(node) = self.changes.get(path) {
-            return node.clone();
+        if let Some(change) = self.changes.get(path) {
+            return change.node.clone();
         }
         match self.overlay.pending.get(path) {
             Some(pending) => pending.node.clone(),
@@ -135,32 +178,68 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// The znode is this from now on.
-    pub fn put(&mut self, path: &Str, node: Node) {
-        self.changes.insert(Str::clone(path), Some(node));
-    }
-
-    /// A new znode; its parent counts it.
-    pub fn create(&mut self, path: &Str, node: Node) {
-        self.with_parent(path, |parent| {
-            parent.creates = parent.creates.wrapping_add(1);
-            parent.children += 1;
-        });
+    /// The znode, as it was got from here, has new data.
+    pub fn set_data(&mut self, path: &Str, mut node: Node, data: Option<&Bytes>, version: i32) {
+        node.content_crc = content_crc(path, data.map(|data| &data[..]));
+        node.stat.version = version;
+        node.stat.mzxid = self.zxid.0;
+        node.stat.mtime = self.time;
         self.put(path, node);
     }
 
-    /// The znode is gone; its parent counts it no more.
-    pub fn remove(&mut self, path: &Str) {
-        self.with_parent(path, |parent| parent.children = parent.children.saturating_sub(1));
-        self.changes.insert(Str::clone(path), None);
+    /// The znode, as it was got from here, has a new ACL.
+    pub fn set_acl(&mut self, path: &Str, mut node: Node, acl: &[Acl], version: i32) {
+        node.acl = Arc::from(acl);
+        node.stat.aversion = version;
+        self.put(path, node);
+    }
+
+    /// A new znode; its parent counts it.
+    pub fn create(&mut self, path: &Str, new: NewNode<'_>) {
+        let zxid = self.zxid.0;
+        self.with_parent(path, |parent| {
+            // As when it is applied: a count that wraps stays.
+            if let Some(creates) = parent.stat.cversion.checked_add(1) {
+                parent.stat.cversion = creates;
+                parent.stat.pzxid = zxid;
+            }
+            parent.children += 1;
+        });
+        let stat = PersistedStat {
+            czxid: zxid,
+            mzxid: zxid,
+            pzxid: zxid,
+            ctime: self.time,
+            mtime: self.time,
+            ephemeral_owner: new.owner,
+            ..PersistedStat::default()
+        };
+        // It may be one that this transaction has deleted before.
+        let added = self.changes.get(path).map_or(0, |change| change.added);
+        let content_crc = content_crc(path, new.data.map(|data| &data[..]));
+        self.put(path, Node { stat, children: 0, acl: Arc::from(new.acl), content_crc, added });
+    }
+
+    /// The znode, as it was got from here, is gone; its parent counts it no more.
+    pub fn remove(&mut self, path: &Str, node: Node) {
+        let zxid = self.zxid.0;
+        self.with_parent(path, |parent| {
+            parent.stat.pzxid = zxid;
+            parent.children = parent.children.saturating_sub(1);
+        });
+        self.changes.insert(Str::clone(path), Change { added: node.added, node: None });
     }
 
     fn with_parent(&mut self, path: &str, change: impl FnOnce(&mut Node)) {
         let Some((parent, _)) = paths::split(path) else { return };
         if let Some(mut node) = self.get(parent) {
             change(&mut node);
-            self.changes.insert(parent.into(), Some(node));
+            self.put(&parent.into(), node);
         }
+    }
+
+    fn put(&mut self, path: &Str, node: Node) {
+        self.changes.insert(Str::clone(path), Change { added: node.added, node: Some(node) });
     }
 
     /// The transaction stands: what it changes.

@@ -268,7 +268,7 @@ impl Replica {
                     "the tree is at {} before epoch {epoch} begins",
                     self.tree.zxid()
                 );
-                self.role = Role::Leader(Box::new(Preparer::new(epoch)));
+                self.role = Role::Leader(Box::new(Preparer::new(epoch, &self.tree)));
                 out.push(Effect::Lead(self.tree.sessions().iter().map(|(id, ms)| (*id, *ms)).collect()));
             }
             // Another one orders the writes.

@@ -8,11 +8,12 @@
 
 use bytes::Bytes;
 
+use super::digest::is_digested;
 use super::node::{self, NodeId};
 use super::{Applied, PersistedStat, Tree};
 use crate::core::paths;
 use crate::core::watches::{Change, ChangeKind};
-use crate::types::{Acl, CreateKind, Str, Txn, TxnBody, TxnHeader, ZkError, Zxid};
+use crate::types::{Acl, Str, Txn, TxnBody, TxnHeader, ZkError, Zxid};
 
 /// The parent's count of creates in creates of very old logs: count one more.
 const UNKNOWN_CVERSION: i32 = -1;
@@ -55,7 +56,7 @@ impl Tree {
     fn apply_change(&mut self, header: &TxnHeader, body: &TxnBody, changes: &mut Vec<Change>) -> Applied {
         let applied = match body {
             TxnBody::Create { kind, path, data, acl, ephemeral, parent_cversion } => {
-                owner(header, *kind, *ephemeral).and_then(|owner| {
+                node::owner(*kind, header.session, *ephemeral).and_then(|owner| {
                     let parent_cversion = *parent_cversion;
                     self.create(header, Creation { path, data, acl, owner, parent_cversion }, changes)
                 })
@@ -294,20 +295,6 @@ impl Tree {
         let parent = parent.map(|(id, path)| (path.into(), acl_of(id)));
         Change { kind, path: path.clone(), zxid, acl: acl_of(id), parent }
     }
-}
-
-/// The owner field of a new znode.
-fn owner(header: &TxnHeader, kind: CreateKind, ephemeral: bool) -> Result<i64, ZkError> {
-    match kind {
-        CreateKind::Container => Ok(node::container_owner()),
-        CreateKind::Ttl(ttl_ms) => node::ttl_owner(ttl_ms).ok_or(ZkError::BadArguments),
-        CreateKind::Create | CreateKind::Create2 => Ok(if ephemeral { header.session.0 } else { 0 }),
-    }
-}
-
-/// Does the znode count in the digest? Below `/zookeeper` Apache changes znodes outside of transactions.
-pub(super) fn is_digested(path: &str) -> bool {
-    !path.strip_prefix(paths::ZOOKEEPER).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// Data up to this many bytes is copied out of the transaction, whose bytes it would keep alive.

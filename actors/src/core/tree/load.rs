@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::acls::AclTable;
-use super::apply::is_digested;
+use super::digest::is_digested;
 use super::index::Index;
 use super::node::{Node, NodeId, ROOT};
 use super::slab::Slab;

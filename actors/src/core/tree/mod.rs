@@ -7,6 +7,7 @@
 //! - [`Tree::apply`] and the rules that let a replay over a newer tree converge: `apply.rs`.
 //! - Reading: [`Tree::get`] and [`NodeRef`], here.
 //! - Snapshots: [`Tree::walk`], [`Tree::load_node`]: `load.rs`.
+//! - The digest of the tree: `digest.rs`.
 //! - In memory: znodes in chunks (`slab.rs`), found by one hash table of parent and name (`index.rs`), with
 //!   each distinct ACL once (`acls.rs`). A znode with 100 bytes of data takes about 275 bytes in all, and 32
 //!   more once somebody has read it.
@@ -18,6 +19,7 @@
 
 mod acls;
 mod apply;
+mod digest;
 mod index;
 mod load;
 mod node;
@@ -32,8 +34,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use self::acls::AclTable;
+pub use self::digest::{DIGEST_VERSION, content_crc, is_digested, node_digest};
 use self::index::Index;
-pub use self::node::MAX_TTL_MS;
+pub use self::node::{MAX_TTL_MS, owner, owner_session};
 use self::node::{Node, NodeId, ROOT};
 use self::slab::Slab;
 use crate::core::paths;
@@ -261,6 +264,11 @@ impl<'a> NodeRef<'a> {
     /// What snapshots hold. Its `cversion` is the count of creates below: the next sequence number.
     pub fn persisted(&self) -> PersistedStat {
         self.node.stat
+    }
+
+    /// The CRC-32 of its path and data: what is constant in its digest while only the Stat changes.
+    pub fn content_crc(&self) -> u32 {
+        self.node.content_crc
     }
 
     /// The names of the children, in no order.

@@ -9,7 +9,8 @@ use bytes::Bytes;
 
 use super::PersistedStat;
 use super::acls::AclId;
-use crate::types::{SessionId, Stat};
+use super::digest::{content_crc, node_digest};
+use crate::types::{CreateKind, SessionId, Stat, ZkError};
 
 /// The place of a znode in the [`Slab`](super::slab::Slab). Reused after a delete; never leaves the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,6 +26,15 @@ const TTL_MARK: u64 = 0xff << 56;
 /// The largest time to live in ms: five bytes, 34.8 years.
 pub const MAX_TTL_MS: i64 = (1 << 40) - 1;
 
+/// The owner field of a new znode.
+pub fn owner(kind: CreateKind, session: SessionId, ephemeral: bool) -> Result<i64, ZkError> {
+    match kind {
+        CreateKind::Container => Ok(container_owner()),
+        CreateKind::Ttl(ttl_ms) => ttl_owner(ttl_ms).ok_or(ZkError::BadArguments),
+        CreateKind::Create | CreateKind::Create2 => Ok(if ephemeral { session.0 } else { 0 }),
+    }
+}
+
 /// The owner field of a container.
 pub(super) fn container_owner() -> i64 {
     CONTAINER_OWNER
@@ -36,7 +46,7 @@ pub(super) fn ttl_owner(ttl_ms: i64) -> Option<i64> {
 }
 
 /// The session that an owner field names, when it names one.
-pub(super) fn owner_session(owner: i64) -> Option<SessionId> {
+pub fn owner_session(owner: i64) -> Option<SessionId> {
     let is_session = owner != 0 && owner != CONTAINER_OWNER && (owner as u64) < TTL_MARK;
     is_session.then_some(SessionId(owner))
 }
@@ -117,9 +127,7 @@ impl Node {
 
     /// What this znode adds to the digest of the tree.
     pub(super) fn digest(&self) -> i64 {
-        let mut crc = crc32fast::Hasher::new_with_initial(self.content_crc);
-        crc.update(&digested_stat(&self.stat));
-        i64::from(crc.finalize())
+        node_digest(self.content_crc, &self.stat)
     }
 
     pub(super) fn children(&self) -> &[NodeId] {
@@ -168,28 +176,6 @@ impl Node {
     pub(super) fn data_len(&self) -> usize {
         self.data.as_ref().map_or(0, Bytes::len)
     }
-}
-
-/// CRC-32 of a path (`""` for the root) and its data.
-fn content_crc(path: &str, data: Option<&[u8]>) -> u32 {
-    let mut crc = crc32fast::Hasher::new();
-    crc.update(if path == "/" { b"" } else { path.as_bytes() });
-    crc.update(data.unwrap_or_default());
-    crc.finalize()
-}
-
-/// The Stat as the digest takes it: pzxid is third here, unlike in snapshots.
-fn digested_stat(stat: &PersistedStat) -> [u8; 60] {
-    let mut bytes = [0; 60];
-    let longs = [stat.czxid, stat.mzxid, stat.pzxid, stat.ctime, stat.mtime];
-    for (i, long) in longs.iter().enumerate() {
-        bytes[8 * i..8 * i + 8].copy_from_slice(&long.to_be_bytes());
-    }
-    for (i, int) in [stat.version, stat.cversion, stat.aversion].iter().enumerate() {
-        bytes[40 + 4 * i..44 + 4 * i].copy_from_slice(&int.to_be_bytes());
-    }
-    bytes[52..].copy_from_slice(&stat.ephemeral_owner.to_be_bytes());
-    bytes
 }
 
 #[cfg(test)]

@@ -32,9 +32,10 @@ struct Bench {
 
 impl Bench {
     fn new() -> Bench {
+        let tree = Tree::new();
         let mut bench = Bench {
-            tree: Tree::new(),
-            preparer: Preparer::new(Epoch(1)),
+            preparer: Preparer::new(Epoch(1), &tree),
+            tree,
             waiting: VecDeque::new(),
             auth: Arc::from([Id::new("ip", "127.0.0.1")]),
         };
@@ -68,6 +69,9 @@ impl Bench {
     fn apply_one(&mut self) {
         let txn = self.waiting.pop_front().expect("something waits");
         self.tree.apply(&txn, &mut Vec::new());
+        let digest = txn.digest.map(|digest| (digest.version, digest.tree));
+        let alone = matches!(txn.body, TxnBody::Error(_));
+        assert_eq!(digest, (!alone).then_some((2, self.tree.digest())), "foretold for {:?}", txn.body);
         self.preparer.applied(&txn);
     }
 

@@ -152,7 +152,7 @@ fn when_the_counters_are_used_up_requests_wait() {
     let mut server = Server::leader();
     let (c, _) = server.client();
     let Role::Leader(preparer) = &mut server.replica.role else { panic!("it leads") };
-    **preparer = Preparer::new_at(Zxid::new(EPOCH, u32::MAX - 1));
+    **preparer = Preparer::new_at(Zxid::new(EPOCH, u32::MAX - 1), &server.replica.tree);
     server.ask_all(vec![request(c, 1, create("/a", 0)), request(c, 2, Op::Ping)]);
     let write = Forwarded { session: SessionId(1), cxid: 1, op: create("/b", 0), auth: Arc::from([]) };
     server.step(Input::Forwarded { now: NOW, from: LEARNER, requests: vec![write] });

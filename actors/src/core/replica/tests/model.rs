@@ -211,12 +211,15 @@ impl World {
     /// The leader's transactions, made and applied one by one, without any overlay.
     fn sequential(&self) -> Tree {
         let mut tree = Tree::new();
-        let mut preparer = Preparer::new(EPOCH);
+        let mut preparer = Preparer::new(EPOCH, &tree);
         for entry in &self.pair.leader.log {
             let txn = self.remake(&mut preparer, &tree, &entry.txn);
             assert_eq!(txn, entry.txn, "what is pending must not matter");
             tree.apply(&txn, &mut Vec::new());
             preparer.applied(&txn);
+            if let Some(digest) = txn.digest {
+                assert_eq!(digest.tree, tree.digest(), "foretold for {:?}", txn.body);
+            }
         }
         tree
     }

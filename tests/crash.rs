@@ -315,7 +315,7 @@ fn zxids_of(tree: &Tree) -> Vec<Zxid> {
     let mut found = Vec::new();
     tree.walk(&mut |node| {
         if let Ok(zxid) = i64::from_str_radix(node.path.trim_start_matches('/'), 16) {
-            assert_eq!(node.data, Some(&data_of(&create(Zxid(zxid)))), "{}", node.path);
+            assert_eq!(node.data, Some(&data_of(&create(Zxid(zxid)))[..]), "{}", node.path);
             found.push(Zxid(zxid));
         }
     });

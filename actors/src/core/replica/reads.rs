@@ -45,7 +45,7 @@ fn exists(tree: &Tree, path: Str, watch: bool, auth: &[Id]) -> (Looked, Option<W
 
 fn get_data(tree: &Tree, path: &str, auth: &[Id]) -> Looked {
     let node = readable(tree, path, perms::READ, auth)?;
-    Ok(ReplyBody::Data(node.data().cloned(), node.stat()))
+    Ok(ReplyBody::Data(node.shared_data(), node.stat()))
 }
 
 /// READ or ADMIN will do; who has only READ does not see the hashes of digests.

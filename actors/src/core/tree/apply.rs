@@ -6,8 +6,6 @@
 //! transaction, and the answers converge: versions are absolute, counts only grow, what is missing is
 //! NoNode, what is there already stays.
 
-use bytes::Bytes;
-
 use super::digest::is_digested;
 use super::node::{self, NodeId};
 use super::{Applied, PersistedStat, Tree};
@@ -21,7 +19,7 @@ const UNKNOWN_CVERSION: i32 = -1;
 /// A create, whatever its kind.
 struct Creation<'a> {
     path: &'a Str,
-    data: &'a Option<Bytes>,
+    data: Option<&'a [u8]>,
     acl: &'a [Acl],
     owner: i64,
     parent_cversion: i32,
@@ -58,12 +56,16 @@ impl Tree {
             TxnBody::Create { kind, path, data, acl, ephemeral, parent_cversion } => {
                 node::owner(*kind, header.session, *ephemeral).and_then(|owner| {
                     let parent_cversion = *parent_cversion;
-                    self.create(header, Creation { path, data, acl, owner, parent_cversion }, changes)
+                    self.create(
+                        header,
+                        Creation { path, data: data.as_deref(), acl, owner, parent_cversion },
+                        changes,
+                    )
                 })
             }
             TxnBody::Delete { path, .. } => self.delete(header.zxid, path, changes).map(|()| Applied::Delete),
             TxnBody::SetData { path, data, version, .. } => {
-                self.set_data(header, path, data, *version, changes)
+                self.set_data(header, path, data.as_deref(), *version, changes)
             }
             TxnBody::SetAcl { path, acl, version } => self.set_acl(path, acl, *version),
             TxnBody::Check { .. } => Ok(Applied::Check),
@@ -118,7 +120,7 @@ impl Tree {
             ephemeral_owner: creation.owner,
             ..PersistedStat::default()
         };
-        let id = self.insert(parent, path, name, own(creation.data), creation.acl, stat);
+        let id = self.insert(parent, path, name, creation.data, creation.acl, stat);
         changes.push(self.change(ChangeKind::Created, path, header.zxid, id, Some((parent, parent_path))));
         Ok(Applied::Create(path.clone(), self.slab.get(id).client_stat()))
     }
@@ -155,14 +157,14 @@ impl Tree {
         &mut self,
         header: &TxnHeader,
         path: &Str,
-        data: &Option<Bytes>,
+        data: Option<&[u8]>,
         version: i32,
         changes: &mut Vec<Change>,
     ) -> Result<Applied, ZkError> {
         let id = self.find(path).ok_or(ZkError::NoNode)?;
         let node = self.slab.get_mut(id);
         let before = (node.digest(), node.data_len() as u64);
-        node.set_data(path, own(data));
+        node.set_data(path, data);
         node.stat.version = version;
         node.stat.mzxid = header.zxid.0;
         node.stat.mtime = header.time;
@@ -201,7 +203,22 @@ impl Tree {
         parent: NodeId,
         path: &str,
         name: &str,
-        data: Option<Bytes>,
+        data: Option<&[u8]>,
+        acl: &[Acl],
+        stat: PersistedStat,
+    ) -> NodeId {
+        let id = self.place(parent, path, name, data, acl, stat);
+        self.index.insert(&self.slab, id);
+        id
+    }
+
+    /// Puts a new znode into everything but the index.
+    pub(super) fn place(
+        &mut self,
+        parent: NodeId,
+        path: &str,
+        name: &str,
+        data: Option<&[u8]>,
         acl: &[Acl],
         stat: PersistedStat,
     ) -> NodeId {
@@ -213,7 +230,6 @@ impl Tree {
             self.digest = self.digest.wrapping_add(node.digest());
         }
         let id = self.slab.insert(node);
-        self.index.insert(&self.slab, id);
         let slot = self.slab.get_mut(parent).push_child(id);
         self.slab.get_mut(id).slot = slot;
         match node::owner_session(stat.ephemeral_owner) {
@@ -295,16 +311,4 @@ impl Tree {
         let parent = parent.map(|(id, path)| (path.into(), acl_of(id)));
         Change { kind, path: path.clone(), zxid, acl: acl_of(id), parent }
     }
-}
-
-/// Data up to this many bytes is copied out of the transaction, whose bytes it would keep alive.
-const COPY_BELOW: usize = 64 << 10;
-
-/// Data as a znode keeps it.
-fn own(data: &Option<Bytes>) -> Option<Bytes> {
-    data.as_ref().map(
-        |data| {
-            if data.len() < COPY_BELOW { Bytes::copy_from_slice(data) } else { data.clone() }
-        },
-    )
 }

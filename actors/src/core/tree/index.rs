@@ -24,6 +24,12 @@ impl Index {
         Index { parts: (0..PARTS).map(|_| Arc::default()).collect() }
     }
 
+    /// An empty one with room for so many znodes: one that grows looks at them all again with each step.
+    pub(super) fn with_room(znodes: usize) -> Index {
+        let part = || Arc::new(HashTable::with_capacity(znodes / PARTS));
+        Index { parts: (0..PARTS).map(|_| part()).collect() }
+    }
+
     pub(super) fn find(&self, slab: &Slab, parent: NodeId, name: &[u8]) -> Option<NodeId> {
         let hash = hash(parent.0, name);
         let is_it = |id: &NodeId| {

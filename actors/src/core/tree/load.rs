@@ -1,9 +1,5 @@
 //! Into a snapshot and out of one: znodes with their paths, a parent before its children.
 
-use std::sync::Arc;
-
-use bytes::Bytes;
-
 use super::acls::AclTable;
 use super::digest::is_digested;
 use super::index::Index;
@@ -48,63 +44,11 @@ impl Tree {
 
     fn view<'a>(&'a self, id: NodeId, path: &'a str) -> NodeView<'a> {
         let node = self.slab.get(id);
-        NodeView { path, data: node.data.as_ref(), acl: self.acls.get(node.acl), stat: node.stat }
-    }
-
-    /// A tree without anything, to load a snapshot into.
-    pub fn unloaded() -> Tree {
-        let mut acls = AclTable::default();
-        let mut slab = Slab::new();
-        let mut root = Node::new("", ROOT, acls.acquire(&[Acl::world(perms::ALL)]), PersistedStat::default());
-        root.set_data("", Some(Bytes::new()));
-        let digest = root.digest();
-        assert_eq!(slab.insert(root), ROOT, "the root is the first znode");
-        Tree {
-            zxid: Zxid::ZERO,
-            slab,
-            index: Index::new(),
-            acls,
-            sessions: Default::default(),
-            ephemerals: Default::default(),
-            mortals: Default::default(),
-            digest,
-            data_size: 0,
-        }
-    }
-
-    /// Adds a session of a snapshot.
-    pub fn load_session(&mut self, session: SessionId, timeout_ms: i32) {
-        self.sessions.insert(session, timeout_ms);
-    }
-
-    /// Adds a znode of a snapshot; its parent must be there (`""` is the root and comes first).
-    pub fn load_node(
-        &mut self,
-        path: &str,
-        data: Option<Bytes>,
-        acl: Arc<[Acl]>,
-        stat: PersistedStat,
-    ) -> Result<(), String> {
-        if path.is_empty() {
-            self.load_root(data, &acl, stat);
-            return Ok(());
-        }
-        let refuse = |why: &str| Err(format!("the snapshot's znode {path:?} {why}"));
-        let Some((parent_path, name)) = paths::split(path).filter(|(_, name)| !name.is_empty()) else {
-            return refuse("has no name");
-        };
-        let Some(parent) = self.find(parent_path) else {
-            return refuse("comes before its parent, or without one");
-        };
-        if self.child(parent, name).is_some() {
-            return refuse("is there twice");
-        }
-        self.insert(parent, path, name, data, &acl, stat);
-        Ok(())
+        NodeView { path, data: node.data.as_deref(), acl: self.acls.get(node.acl), stat: node.stat }
     }
 
     /// Every tree has a root already: it gets what the snapshot says.
-    fn load_root(&mut self, data: Option<Bytes>, acl: &[Acl], stat: PersistedStat) {
+    fn load_root(&mut self, data: Option<&[u8]>, acl: &[Acl], stat: PersistedStat) {
         self.replace_acl(ROOT, acl);
         let root = self.slab.get_mut(ROOT);
         let before = (root.digest(), root.data_len() as u64);
@@ -115,33 +59,136 @@ impl Tree {
         self.data_size = self.data_size - before.1 + after.1;
     }
 
-    /// The snapshot is complete, and was taken at `zxid`. Adds the system nodes that it lacks.
-    pub fn finish_load(&mut self, zxid: Zxid) {
-        let plain = (perms::ALL, 0);
-        // Apache sets the ACL of the fresh config node to version -1.
-        let config = (perms::READ, -1);
-        let system = [(paths::ZOOKEEPER, plain), (paths::QUOTA, plain), (paths::CONFIG, config)];
-        for (path, (perms, aversion)) in system {
-            if self.find(path).is_none() {
-                let (parent, name) = paths::split(path).expect("system nodes have a parent");
-                let parent = self.find(parent).expect("parents come first");
-                let stat = PersistedStat { aversion, ..PersistedStat::default() };
-                self.insert(parent, path, name, Some(Bytes::new()), &[Acl::world(perms)], stat);
-            }
-        }
-        self.zxid = zxid;
-    }
-
     /// The digest summed up anew from every znode: what [`Tree::digest`] must be.
     pub fn recompute_digest(&self) -> i64 {
         let mut sum = 0_i64;
         self.walk(&mut |view| {
             let mut node = Node::new("", ROOT, super::acls::AclId(0), view.stat);
-            node.set_data(view.path, view.data.cloned());
+            node.set_data(view.path, view.data);
             if is_digested(view.path) {
                 sum = sum.wrapping_add(node.digest());
             }
         });
         sum
+    }
+}
+
+/// A tree that is being loaded from a snapshot.
+///
+/// Snapshots go depth first, so the parent of each znode is the one before it or one above that: no look-up is
+/// needed, and the index is made at the end, when it is known how large it must be.
+pub struct TreeLoader {
+    tree: Tree,
+    /// The path of the last znode.
+    path: String,
+    /// The znodes on that path, and where the path of each ends. The root is the first.
+    above: Vec<(usize, NodeId)>,
+}
+
+impl Default for TreeLoader {
+    fn default() -> TreeLoader {
+        TreeLoader::new()
+    }
+}
+
+impl TreeLoader {
+    /// A tree with nothing but a root.
+    pub fn new() -> TreeLoader {
+        let mut acls = AclTable::default();
+        let mut slab = Slab::new();
+        let mut root = Node::new("", ROOT, acls.acquire(&[Acl::world(perms::ALL)]), PersistedStat::default());
+        root.set_data("", Some(b""));
+        let digest = root.digest();
+        assert_eq!(slab.insert(root), ROOT, "the root is the first znode");
+        let tree = Tree {
+            zxid: Zxid::ZERO,
+            slab,
+            index: Index::new(),
+            acls,
+            sessions: Default::default(),
+            ephemerals: Default::default(),
+            mortals: Default::default(),
+            digest,
+            data_size: 0,
+        };
+        TreeLoader { tree, path: String::new(), above: vec![(0, ROOT)] }
+    }
+
+    /// Adds a session.
+    pub fn session(&mut self, session: SessionId, timeout_ms: i32) {
+        self.tree.sessions.insert(session, timeout_ms);
+    }
+
+    /// Adds a znode (`""` is the root and comes first). Depth first: its parent is the last znode or above it.
+    pub fn node(
+        &mut self,
+        path: &str,
+        data: Option<&[u8]>,
+        acl: &[Acl],
+        stat: PersistedStat,
+    ) -> Result<(), String> {
+        if path.is_empty() {
+            self.tree.load_root(data, acl, stat);
+            return Ok(());
+        }
+        let refuse = |why: &str| Err(format!("the snapshot's znode {path:?} {why}"));
+        let Some((parent, name)) = paths::split(path).filter(|(_, name)| !name.is_empty()) else {
+            return refuse("has no name");
+        };
+        let Some(parent) = self.parent(parent) else {
+            return refuse("does not come behind its parent");
+        };
+        let id = self.tree.place(parent, path, name, data, acl, stat);
+        self.path.push('/');
+        self.path.push_str(name);
+        self.above.push((self.path.len(), id));
+        Ok(())
+    }
+
+    /// The znode of this path, if it is the last one or above it; it is the last one then.
+    fn parent(&mut self, path: &str) -> Option<NodeId> {
+        let path = if path == paths::ROOT { "" } else { path };
+        let depth = self.above.binary_search_by_key(&path.len(), |(end, _)| *end).ok()?;
+        if !self.path.starts_with(path) {
+            return None;
+        }
+        self.above.truncate(depth + 1);
+        self.path.truncate(path.len());
+        Some(self.above[depth].1)
+    }
+
+    /// The snapshot is complete, and was taken at `zxid`. Adds the system nodes that it lacks.
+    pub fn finish(mut self, zxid: Zxid) -> Result<Tree, String> {
+        self.index()?;
+        let mut tree = self.tree;
+        let plain = (perms::ALL, 0);
+        // Apache sets the ACL of the fresh config node to version -1.
+        let config = (perms::READ, -1);
+        let system = [(paths::ZOOKEEPER, plain), (paths::QUOTA, plain), (paths::CONFIG, config)];
+        for (path, (perms, aversion)) in system {
+            if tree.find(path).is_none() {
+                let (parent, name) = paths::split(path).expect("system nodes have a parent");
+                let parent = tree.find(parent).expect("parents come first");
+                let stat = PersistedStat { aversion, ..PersistedStat::default() };
+                tree.insert(parent, path, name, Some(b""), &[Acl::world(perms)], stat);
+            }
+        }
+        tree.zxid = zxid;
+        Ok(tree)
+    }
+
+    fn index(&mut self) -> Result<(), String> {
+        let tree = &mut self.tree;
+        // Nothing was removed yet, so the znodes stand one behind the other, and the root before them.
+        let znodes = u32::try_from(tree.slab.len()).expect("ids of znodes fit");
+        tree.index = Index::with_room(tree.slab.len());
+        for id in (1..znodes).map(NodeId) {
+            let node = tree.slab.get(id);
+            if tree.index.find(&tree.slab, node.parent, node.name.as_bytes()).is_some() {
+                return Err(format!("the snapshot's znode {:?} is there twice", tree.path_of(id)));
+            }
+            tree.index.insert(&tree.slab, id);
+        }
+        Ok(())
     }
 }

@@ -6,11 +6,10 @@
 //!
 //! - [`Tree::apply`] and the rules that let a replay over a newer tree converge: `apply.rs`.
 //! - Reading: [`Tree::get`] and [`NodeRef`], here.
-//! - Snapshots: [`Tree::walk`], [`Tree::load_node`]: `load.rs`.
+//! - Snapshots: [`Tree::walk`], [`TreeLoader`]: `load.rs`.
 //! - The digest of the tree: `digest.rs`.
 //! - In memory: znodes in chunks (`slab.rs`), found by one hash table of parent and name (`index.rs`), with
-//!   each distinct ACL once (`acls.rs`). A znode with 100 bytes of data takes about 275 bytes in all, and 32
-//!   more once somebody has read it.
+//!   each distinct ACL once (`acls.rs`). A znode with 100 bytes of data takes about 275 bytes in all.
 //!
 //! `Clone` freezes: it copies pointers, not znodes, and the two trees then part chunk by chunk as either
 //! changes. A snapshot is written from a frozen tree while the replica goes on.
@@ -36,6 +35,7 @@ use bytes::Bytes;
 use self::acls::AclTable;
 pub use self::digest::{DIGEST_VERSION, content_crc, is_digested, node_digest};
 use self::index::Index;
+pub use self::load::TreeLoader;
 pub use self::node::{MAX_TTL_MS, owner, owner_session};
 use self::node::{Node, NodeId, ROOT};
 use self::slab::Slab;
@@ -83,7 +83,7 @@ pub struct NodeView<'a> {
     /// `""` is the root.
     pub path: &'a str,
     /// `None` is null.
-    pub data: Option<&'a Bytes>,
+    pub data: Option<&'a [u8]>,
     /// Equal lists are one allocation: compare by pointer to number them.
     pub acl: &'a Arc<[Acl]>,
     /// The rest.
@@ -133,9 +133,7 @@ impl fmt::Debug for Tree {
 impl Tree {
     /// The tree of a fresh ensemble: the root, `/zookeeper`, `/zookeeper/quota`, `/zookeeper/config`.
     pub fn new() -> Tree {
-        let mut tree = Tree::unloaded();
-        tree.finish_load(Zxid::ZERO);
-        tree
+        TreeLoader::new().finish(Zxid::ZERO).expect("nothing is there twice")
     }
 
     /// The last transaction applied.
@@ -247,8 +245,13 @@ impl Tree {
 
 impl<'a> NodeRef<'a> {
     /// `None` is null, which is not the same as empty.
-    pub fn data(&self) -> Option<&'a Bytes> {
-        self.node.data.as_ref()
+    pub fn data(&self) -> Option<&'a [u8]> {
+        self.node.data.as_deref()
+    }
+
+    /// The same, to keep: it shares the znode's allocation.
+    pub fn shared_data(&self) -> Option<Bytes> {
+        self.node.data.clone().map(Bytes::from_owner)
     }
 
     /// Who may do what.

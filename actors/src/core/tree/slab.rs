@@ -10,7 +10,7 @@ use super::acls::AclId;
 use super::node::{Node, NodeId};
 use crate::core::tree::PersistedStat;
 
-/// Znodes in a chunk: the first change after a freeze copies 9 KiB.
+/// Znodes in a chunk: the first change after a freeze copies 8 KiB.
 const CHUNK: usize = 64;
 
 /// Ends the chain of free places.

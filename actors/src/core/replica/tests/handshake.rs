@@ -1,6 +1,7 @@
 //! New sessions, re-attached ones, refusals.
 
 use super::*;
+use crate::core::tree::TreeLoader;
 
 fn connect_request(session: SessionId) -> ConnectRequest {
     ConnectRequest {
@@ -96,12 +97,11 @@ fn a_second_handshake_ends_the_connection() {
 
 #[test]
 fn ids_go_on_behind_the_newest_of_this_server() {
-    let mut tree = Tree::unloaded();
+    let mut loader = TreeLoader::new();
     for id in [0x0100_0000_0000_0500, 0x0200_0000_0000_0900, i64::MIN] {
-        tree.load_session(SessionId(id), 4000);
+        loader.session(SessionId(id), 4000);
     }
-    tree.finish_load(Zxid::ZERO);
-    let mut server = Server::with_tree(LEADER, tree);
+    let mut server = Server::with_tree(LEADER, loader.finish(Zxid::ZERO).unwrap());
     server.step(Input::Service(Service::Leader(EPOCH)));
     server.connect(SessionId::NONE, &[]);
     server.connect(SessionId::NONE, &[]);

@@ -105,7 +105,7 @@ fn a_fresh_tree_is_apaches() {
     assert_eq!(names, ["config", "quota"]);
     let config = tree.get("/zookeeper/config").unwrap();
     assert_eq!((config.stat().aversion, &config.acl()[..]), (-1, &[Acl::world(perms::READ)][..]));
-    assert_eq!(tree.get("/").unwrap().data(), Some(&Bytes::new()), "empty, not null");
+    assert_eq!(tree.get("/").unwrap().data(), Some(&b""[..]), "empty, not null");
 }
 
 #[test]
@@ -369,13 +369,12 @@ fn replay_delete_of_what_is_gone_still_tells_the_parent() {
 
 #[test]
 fn replay_delete_keeps_a_newer_pzxid() {
-    let mut tree = Tree::unloaded();
-    let acl: Arc<[Acl]> = Arc::new([Acl::world(perms::ALL)]);
+    let mut loader = TreeLoader::new();
+    let acl = [Acl::world(perms::ALL)];
     let stat = PersistedStat { pzxid: 100, ..PersistedStat::default() };
-    tree.load_node("", None, acl.clone(), PersistedStat::default()).unwrap();
-    tree.load_node("/a", None, acl, stat).unwrap();
-    tree.finish_load(Zxid(10));
-    let mut bench = Bench { tree, changes: Vec::new() };
+    loader.node("", None, &acl, PersistedStat::default()).unwrap();
+    loader.node("/a", None, &acl, stat).unwrap();
+    let mut bench = Bench { tree: loader.finish(Zxid(10)).unwrap(), changes: Vec::new() };
     bench.apply(delete("/a/b"));
     assert_eq!(bench.stat("/a").pzxid, 100);
 }
@@ -448,16 +447,23 @@ fn depth_is_no_danger() {
 
 #[test]
 fn a_snapshot_with_a_fault_is_refused() {
-    let acl: Arc<[Acl]> = Arc::new([Acl::world(perms::ALL)]);
-    let mut tree = Tree::unloaded();
-    let mut load = |path: &str| tree.load_node(path, None, acl.clone(), PersistedStat::default());
+    let acl = [Acl::world(perms::ALL)];
+    let mut loader = TreeLoader::new();
+    let mut load = |path: &str| loader.node(path, None, &acl, PersistedStat::default());
     assert_eq!(load(""), Ok(()));
     assert_eq!(load("/a"), Ok(()));
-    assert!(load("/a").unwrap_err().contains("twice"));
+    assert_eq!(load("/a/b"), Ok(()));
+    assert_eq!(load("/ab"), Ok(()));
+    assert!(load("/a/c").unwrap_err().contains("parent"), "it is not above the last one");
     assert!(load("/b/c").unwrap_err().contains("parent"));
     for path in ["/", "/a/", "b", "//"] {
         assert!(load(path).is_err(), "{path:?}");
     }
-    tree.finish_load(Zxid(7));
-    assert_eq!((tree.node_count(), tree.zxid()), (6, Zxid(7)), "system nodes are added");
+    let tree = loader.finish(Zxid(7)).unwrap();
+    assert_eq!((tree.node_count(), tree.zxid()), (8, Zxid(7)), "system nodes are added");
+    let mut twice = TreeLoader::new();
+    for path in ["", "/a", "/b", "/a"] {
+        twice.node(path, None, &acl, PersistedStat::default()).unwrap();
+    }
+    assert!(twice.finish(Zxid(7)).unwrap_err().contains("twice"));
 }

@@ -27,7 +27,8 @@ impl Model {
         let mut model = Model::default();
         let fresh = Tree::new();
         fresh.walk(&mut |v| {
-            let node = ModelNode { data: v.data.cloned(), acl: v.acl.to_vec(), stat: v.stat };
+            let node =
+                ModelNode { data: v.data.map(Bytes::copy_from_slice), acl: v.acl.to_vec(), stat: v.stat };
             model.nodes.insert(v.path.to_string(), node);
         });
         model
@@ -167,7 +168,8 @@ impl Model {
     fn check(&self, tree: &Tree) {
         let mut seen = BTreeMap::new();
         tree.walk(&mut |v| {
-            let node = ModelNode { data: v.data.cloned(), acl: v.acl.to_vec(), stat: v.stat };
+            let node =
+                ModelNode { data: v.data.map(Bytes::copy_from_slice), acl: v.acl.to_vec(), stat: v.stat };
             assert!(v.path.is_empty() || seen.contains_key(parent_of(v.path)), "a parent comes first");
             assert!(seen.insert(v.path.to_string(), node).is_none(), "{} comes twice", v.path);
         });
@@ -216,13 +218,12 @@ fn parent_of(path: &str) -> &str {
 
 /// The same tree by way of a snapshot.
 fn reloaded(tree: &Tree) -> Tree {
-    let mut copy = Tree::unloaded();
-    tree.sessions().iter().for_each(|(id, timeout)| copy.load_session(*id, *timeout));
+    let mut copy = TreeLoader::new();
+    tree.sessions().iter().for_each(|(id, timeout)| copy.session(*id, *timeout));
     tree.walk(&mut |v| {
-        copy.load_node(v.path, v.data.cloned(), v.acl.clone(), v.stat).expect("walk gives a good order");
+        copy.node(v.path, v.data, v.acl, v.stat).expect("walk gives a good order");
     });
-    copy.finish_load(tree.zxid());
-    copy
+    copy.finish(tree.zxid()).expect("no znode is there twice")
 }
 
 const SESSIONS: [i64; 3] = [0x0100_0000_0000_0001, 0x0200_0000_0000_0002, 3];

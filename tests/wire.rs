@@ -89,7 +89,7 @@ fn request_again(vector: &Vector, shapes: &mut BTreeMap<i32, Shape>) -> BytesMut
         }
         (xid, Decoded::Op(op)) => {
             assert!(
-                !matches!(op, Op::Undecodable { .. } | Op::Unsupported { .. } | Op::Unknown { .. }),
+                !matches!(op, Op::Undecodable { .. } | Op::Senseless { .. } | Op::Unknown { .. }),
                 "{}: {op:?}",
                 vector.about
             );
@@ -129,7 +129,7 @@ macro_rules! both_ways {
         #[test]
         fn every_file_has_a_test() {
             let tested = [$(stringify!($name)),*];
-            let others = ["undecodable", "unknown", "unsupported"];
+            let others = ["undecodable", "unknown"];
             let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
             for entry in std::fs::read_dir(directory).unwrap() {
                 let path = entry.unwrap().path();
@@ -142,8 +142,10 @@ macro_rules! both_ways {
 }
 
 both_ways! {
-    add_auth by_hand close_session connect create create2 create_container create_ttl delete exists get_acl
-    get_children get_children2 get_data log multi ping reattach refused set_acl set_data set_watches sync watches
+    add_auth add_watch by_hand check_watches close_session connect create create2 create_container create_ttl
+    delete exists get_acl get_all_children_number get_children get_children2 get_data get_ephemerals log multi
+    multi_read persistent_watches ping reattach reconfig refused remove_watches sasl set_acl set_data set_watches
+    set_watches2 sync watches who_am_i
 }
 
 #[test]
@@ -173,21 +175,6 @@ fn expect_refusals(file: &str, refusal: impl Fn(i32) -> Op, error: ZkError) {
             word => panic!("{}: a {word} does not belong here", vector.about),
         }
     }
-}
-
-/// What Apache answers and this codec knows of, but not more.
-#[test]
-fn unsupported() {
-    let mut refused = 0;
-    for vector in vectors("unsupported.txt").iter().filter(|v| v.word == "request") {
-        match jute::decode_request(payload(vector)).unwrap() {
-            // The Java client sets a watch before it removes one.
-            (_, Decoded::Op(Op::Exists { .. })) => {}
-            (_, Decoded::Op(Op::Unsupported { .. })) => refused += 1,
-            (_, other) => panic!("{}: {other:?}", vector.about),
-        }
-    }
-    assert_eq!(refused, 6);
 }
 
 /// Reading and writing back could agree on nonsense: so some of what was read, in words. Apache logs the members before the

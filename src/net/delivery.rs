@@ -9,7 +9,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::time::Instant;
 use zabra_actors::jute;
 use zabra_actors::ports::ClientSink;
-use zabra_actors::types::{Deliver, MultiResult, Reply, ReplyBody};
+use zabra_actors::types::{Deliver, MultiResult, Reply, ReplyBody, Str};
 
 use super::connection::End;
 use super::outbox::{Drain, Outbox};
@@ -53,16 +53,29 @@ fn weight(item: &Deliver) -> usize {
     let data = match item {
         Deliver::Reply(Reply { result: Ok(body), .. }) => match body {
             ReplyBody::Data(data, _) => data.as_ref().map_or(0, |data| data.len()),
-            ReplyBody::Children(names) | ReplyBody::ChildrenStat(names, _) => {
-                names.iter().map(|name| name.len() + NAME).sum()
+            ReplyBody::Children(names) | ReplyBody::ChildrenStat(names, _) | ReplyBody::Ephemerals(names) => {
+                weight_of_names(names)
             }
-            ReplyBody::Multi(results) => results.len() * size_of::<MultiResult>(),
+            ReplyBody::Multi(results) => results.iter().map(weight_of_result).sum(),
             _ => 0,
         },
         Deliver::Event(event) => event.path.len(),
         _ => 0,
     };
     ITEM + data
+}
+
+fn weight_of_names(names: &[Str]) -> usize {
+    names.iter().map(|name| name.len() + NAME).sum()
+}
+
+fn weight_of_result(result: &MultiResult) -> usize {
+    let more = match result {
+        MultiResult::GetData(data, _) => data.as_ref().map_or(0, |data| data.len()),
+        MultiResult::GetChildren(names) => weight_of_names(names),
+        _ => 0,
+    };
+    size_of::<MultiResult>() + more
 }
 
 /// Writes what the brain says until it says Close, or this server stops.

@@ -92,6 +92,16 @@ pub fn redact<'a>(acl: &'a [Acl], auth: &[Id]) -> Cow<'a, [Acl]> {
     acl.iter().map(mask).collect()
 }
 
+/// An identity as whoAmI shows it: of a digest only the user, and `super` has no name.
+pub fn shown(id: &Id) -> Id {
+    let user = match &*id.scheme {
+        DIGEST => id.id.split(':').next().unwrap_or_default(),
+        SUPER => "",
+        _ => &id.id,
+    };
+    Id { scheme: id.scheme.clone(), id: user.into() }
+}
+
 /// An address, or those that begin with the same bits.
 struct Network {
     address: IpAddr,

@@ -1,7 +1,7 @@
 //! A client's write on its way from a learner to the leader: the opcode and the client's own record.
 //!
-//! Besides what clients may send there is createSession, which the learner's server makes. A request that could
-//! not be decoded is forwarded as its opcode without a record: it still takes its place among the session's writes.
+//! Besides what clients may send there is createSession, which the learner's server makes. A write that makes no
+//! sense is forwarded as its opcode without a record: it still takes its place among the session's writes.
 
 use bytes::{Bytes, BytesMut};
 
@@ -24,8 +24,17 @@ pub fn decode_body(opcode: i32, body: Bytes) -> Op {
             Ok(timeout_ms) => Op::CreateSession { timeout_ms },
             Err(_) => Op::Undecodable { opcode },
         },
-        _ => decode_op(&mut r, opcode),
+        _ => match decode_op(&mut r, opcode) {
+            Op::Undecodable { opcode } if keeps_zxid_without_sense(opcode) => Op::Senseless { opcode },
+            op => op,
+        },
     }
+}
+
+/// The writes that a learner forwards without a record: it has found null in it where no null can be.
+fn keeps_zxid_without_sense(opcode: i32) -> bool {
+    use opcode::*;
+    matches!(opcode, CREATE | CREATE2 | CREATE_CONTAINER | CREATE_TTL | DELETE | SET_ACL)
 }
 
 impl From<&Forwarded> for ForwardedBytes {

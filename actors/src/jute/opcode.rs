@@ -55,11 +55,21 @@ pub fn of(op: &Op) -> i32 {
         Op::Ping => PING,
         Op::Check { .. } => CHECK,
         Op::Multi(_) => MULTI,
+        Op::Reconfig { .. } => RECONFIG,
+        Op::CheckWatches { .. } => CHECK_WATCHES,
+        Op::RemoveWatches { .. } => REMOVE_WATCHES,
+        Op::MultiRead(_) => MULTI_READ,
         Op::SetWatches { .. } => SET_WATCHES,
+        Op::SetWatches2 { .. } => SET_WATCHES2,
+        Op::GetEphemerals { .. } => GET_EPHEMERALS,
+        Op::GetAllChildrenNumber { .. } => GET_ALL_CHILDREN_NUMBER,
+        Op::AddWatch { .. } => ADD_WATCH,
+        Op::WhoAmI => WHO_AM_I,
+        Op::Sasl { .. } => SASL,
         Op::Auth(_) => AUTH,
         Op::CreateSession { .. } => CREATE_SESSION,
         Op::CloseSession => CLOSE_SESSION,
-        Op::Undecodable { opcode } | Op::Unsupported { opcode } | Op::Unknown { opcode } => *opcode,
+        Op::Undecodable { opcode } | Op::Senseless { opcode } | Op::Unknown { opcode } => *opcode,
     }
 }
 

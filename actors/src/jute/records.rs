@@ -9,22 +9,28 @@ const ACL_MIN_SIZE: usize = 12;
 /// The bytes of a `Stat`.
 const STAT_SIZE: usize = 68;
 
-/// A `vector<ACL>`; `None` is null.
-pub(super) fn read_acls(r: &mut Reader) -> Result<Option<Vec<Acl>>, Malformed> {
-    r.opt_vector(ACL_MIN_SIZE, "an ACL list", |r| {
+/// A `vector<ACL>` of a request; `None` is null. The inner error is an id that is null and must not be, in a
+/// list that reads otherwise.
+pub(super) fn read_asked_acls(r: &mut Reader) -> Result<Result<Option<Vec<Acl>>, Malformed>, Malformed> {
+    let mut null_id = None;
+    let acls = r.opt_vector(ACL_MIN_SIZE, "an ACL list", |r| {
         let perms = r.i32("an ACL's perms")?;
         // No scheme is one that nobody knows: an invalid ACL, which is judged later.
         let scheme = r.opt_string("an ACL's scheme")?.unwrap_or_default();
+        let id = r.opt_string("an ACL's id")?;
         // The id of `auth` is ignored, and kazoo sends it as null; that of an unknown scheme is never looked
         // at. For the others null makes no sense.
-        let id = match r.opt_string("an ACL's id")? {
-            None if matches!(&*scheme, "world" | "digest" | "ip") => {
-                return Err(Malformed(format!("the id of a {scheme} ACL is null")));
-            }
-            id => id.unwrap_or_default(),
-        };
-        Ok(Acl { perms, id: Id { scheme, id } })
-    })
+        if id.is_none() && matches!(&*scheme, "world" | "digest" | "ip") {
+            null_id = Some(Malformed(format!("the id of a {scheme} ACL is null")));
+        }
+        Ok(Acl { perms, id: Id { scheme, id: id.unwrap_or_default() } })
+    })?;
+    Ok(null_id.map_or(Ok(acls), Err))
+}
+
+/// A `vector<ACL>`; `None` is null.
+pub(super) fn read_acls(r: &mut Reader) -> Result<Option<Vec<Acl>>, Malformed> {
+    read_asked_acls(r)?
 }
 
 /// A `vector<ACL>` that must not be null.

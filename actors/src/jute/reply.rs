@@ -9,13 +9,16 @@ use super::connect::encode_connect_response;
 use super::records::{read_acls, read_stat, write_acls, write_stat};
 use super::request::write_multi_header;
 use super::{Malformed, Reader, Writer, opcode};
-use crate::types::{Deliver, EventKind, MultiResult, Op, Reply, ReplyBody, WatchEvent, ZkError, Zxid};
+use crate::types::{Deliver, EventKind, Id, MultiResult, Op, Reply, ReplyBody, WatchEvent, ZkError, Zxid};
 
 /// The xid of an event, which answers no request.
 pub const EVENT_XID: i32 = -1;
 
 /// An event's `state`: SyncConnected. A server that is not, sends no events.
 const SYNC_CONNECTED: i32 = 3;
+
+/// The fewest bytes of an identity in a whoAmI: two empty strings.
+const CLIENT_INFO_MIN_SIZE: usize = 8;
 
 /// Bytes of a ReplyHeader.
 const HEADER_SIZE: usize = 16;
@@ -93,6 +96,14 @@ fn write_body(w: &mut Writer<'_>, body: &ReplyBody) {
             results.iter().for_each(|result| write_result(w, result));
             write_multi_header(w, opcode::ERROR, true, -1);
         }
+        ReplyBody::Ephemerals(paths) => w.strings(paths),
+        ReplyBody::Count(count) => w.i32(*count),
+        ReplyBody::WatchAdded => w.i32(0),
+        ReplyBody::WhoAmI(ids) => w.opt_vector(Some(ids), |w, id| {
+            w.string(&id.scheme);
+            w.string(&id.id);
+        }),
+        ReplyBody::Token(token) => w.buffer(token.as_deref()),
     }
 }
 
@@ -113,6 +124,15 @@ fn write_result(w: &mut Writer<'_>, result: &MultiResult) {
             write_stat(w, stat);
         }
         MultiResult::Check => write_multi_header(w, opcode::CHECK, false, 0),
+        MultiResult::GetData(data, stat) => {
+            write_multi_header(w, opcode::GET_DATA, false, 0);
+            w.buffer(data.as_deref());
+            write_stat(w, stat);
+        }
+        MultiResult::GetChildren(names) => {
+            write_multi_header(w, opcode::GET_CHILDREN, false, 0);
+            w.strings(names);
+        }
         // The code is said twice: in the header and in the ErrorResponse behind it.
         MultiResult::Error(code) => {
             write_multi_header(w, opcode::ERROR, false, *code);
@@ -148,6 +168,11 @@ pub enum Shape {
     ChildrenStat,
     Sync,
     Multi,
+    Ephemerals,
+    Count,
+    WatchAdded,
+    WhoAmI,
+    Token,
 }
 
 impl Shape {
@@ -157,12 +182,17 @@ impl Shape {
             opcode::CREATE => Shape::Path,
             opcode::CREATE2 | opcode::CREATE_CONTAINER | opcode::CREATE_TTL => Shape::PathStat,
             opcode::EXISTS | opcode::SET_DATA | opcode::SET_ACL => Shape::Stat,
-            opcode::GET_DATA => Shape::Data,
+            opcode::GET_DATA | opcode::RECONFIG => Shape::Data,
             opcode::GET_ACL => Shape::Acl,
             opcode::GET_CHILDREN => Shape::Children,
             opcode::GET_CHILDREN2 => Shape::ChildrenStat,
             opcode::SYNC => Shape::Sync,
-            opcode::MULTI => Shape::Multi,
+            opcode::MULTI | opcode::MULTI_READ => Shape::Multi,
+            opcode::GET_EPHEMERALS => Shape::Ephemerals,
+            opcode::GET_ALL_CHILDREN_NUMBER => Shape::Count,
+            opcode::ADD_WATCH => Shape::WatchAdded,
+            opcode::WHO_AM_I => Shape::WhoAmI,
+            opcode::SASL => Shape::Token,
             _ => Shape::Empty,
         }
     }
@@ -219,6 +249,16 @@ fn read_body(r: &mut Reader, shape: Shape) -> Result<ReplyBody, Malformed> {
         Shape::ChildrenStat => ReplyBody::ChildrenStat(r.strings("a list of children")?, read_stat(r)?),
         Shape::Sync => ReplyBody::Sync(r.opt_string("a synced path")?),
         Shape::Multi => read_results(r)?,
+        Shape::Ephemerals => ReplyBody::Ephemerals(r.strings("a list of ephemerals")?),
+        Shape::Count => ReplyBody::Count(r.i32("a count of children")?),
+        Shape::WatchAdded => {
+            r.i32("an ErrorResponse's err")?;
+            ReplyBody::WatchAdded
+        }
+        Shape::WhoAmI => ReplyBody::WhoAmI(r.vector(CLIENT_INFO_MIN_SIZE, "a list of identities", |r| {
+            Ok(Id { scheme: r.string("an identity's scheme")?, id: r.string("an identity's user")? })
+        })?),
+        Shape::Token => ReplyBody::Token(r.buffer("a sasl token")?),
     })
 }
 
@@ -237,6 +277,8 @@ fn read_results(r: &mut Reader) -> Result<ReplyBody, Malformed> {
             opcode::DELETE => MultiResult::Delete,
             opcode::SET_DATA => MultiResult::SetData(read_stat(r)?),
             opcode::CHECK => MultiResult::Check,
+            opcode::GET_DATA => MultiResult::GetData(r.buffer("a znode's data")?, read_stat(r)?),
+            opcode::GET_CHILDREN => MultiResult::GetChildren(r.strings("a list of children")?),
             opcode::ERROR => MultiResult::Error(r.i32("a multi member's error")?),
             other => return Err(Malformed(format!("a result of type {other} in a multi"))),
         });

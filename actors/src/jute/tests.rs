@@ -142,6 +142,44 @@ fn ops() -> impl Strategy<Value = Op> {
             exist,
             child
         }),
+        lists_of_five().prop_map(|(zxid, [data, exist, child, persistent, recursive])| Op::SetWatches2 {
+            relative_zxid: Zxid(zxid),
+            data,
+            exist,
+            child,
+            persistent,
+            recursive
+        }),
+        rare_ops(),
+    ]
+}
+
+fn lists_of_five() -> impl Strategy<Value = (i64, [Vec<Str>; 5])> {
+    (any::<i64>(), prop::array::uniform5(vec(strings(), 0..3)))
+}
+
+/// Operations that came with 3.5 and later.
+fn rare_ops() -> impl Strategy<Value = Op> {
+    let reads = prop_oneof![
+        (strings(), any::<bool>()).prop_map(|(path, watch)| Op::GetData { path, watch }),
+        (strings(), any::<bool>()).prop_map(|(path, watch)| Op::GetChildren { path, watch, stat: false }),
+    ];
+    let text = || option(strings());
+    let watcher = (text(), 1..6).prop_map(|(path, kind)| (path, WatcherType::from_number(kind).unwrap()));
+    prop_oneof![
+        (text(), text(), text(), any::<i64>()).prop_map(|(joining, leaving, new_members, version)| {
+            Op::Reconfig { joining, leaving, new_members, version }
+        }),
+        vec(reads, 0..4).prop_map(Op::MultiRead),
+        (watcher, any::<bool>()).prop_map(|((path, kind), remove)| match remove {
+            false => Op::CheckWatches { path, kind },
+            true => Op::RemoveWatches { path, kind },
+        }),
+        (strings(), any::<bool>()).prop_map(|(path, recursive)| Op::AddWatch { path, recursive }),
+        text().prop_map(|prefix| Op::GetEphemerals { prefix }),
+        strings().prop_map(|path| Op::GetAllChildrenNumber { path }),
+        Just(Op::WhoAmI),
+        vec(any::<u8>(), 0..9).prop_map(|token| Op::Sasl { token: token.into() }),
     ]
 }
 
@@ -152,6 +190,8 @@ fn results() -> impl Strategy<Value = MultiResult> {
         Just(MultiResult::Delete),
         stats().prop_map(MultiResult::SetData),
         Just(MultiResult::Check),
+        (data(), stats()).prop_map(|(data, stat)| MultiResult::GetData(data, stat)),
+        vec(strings(), 0..4).prop_map(MultiResult::GetChildren),
         any::<i32>().prop_map(MultiResult::Error),
     ]
 }
@@ -169,6 +209,14 @@ fn bodies() -> impl Strategy<Value = (Shape, ReplyBody)> {
         (names(), stats()).prop_map(|(n, stat)| (Shape::ChildrenStat, ReplyBody::ChildrenStat(n, stat))),
         option(strings()).prop_map(|path| (Shape::Sync, ReplyBody::Sync(path))),
         vec(results(), 0..4).prop_map(|results| (Shape::Multi, ReplyBody::Multi(results))),
+        names().prop_map(|paths| (Shape::Ephemerals, ReplyBody::Ephemerals(paths))),
+        any::<i32>().prop_map(|count| (Shape::Count, ReplyBody::Count(count))),
+        Just((Shape::WatchAdded, ReplyBody::WatchAdded)),
+        vec((strings(), strings()), 0..4).prop_map(|ids| {
+            let ids = ids.into_iter().map(|(scheme, id)| Id { scheme, id }).collect();
+            (Shape::WhoAmI, ReplyBody::WhoAmI(ids))
+        }),
+        data().prop_map(|token| (Shape::Token, ReplyBody::Token(token))),
     ]
 }
 
@@ -335,22 +383,52 @@ fn opcodes_are_told_apart() {
     for opcode in [13, 0, -1, 10, -10, 20, 23, 99, 108, i32::MIN] {
         assert_eq!(op_of(request(opcode, "00000001 2f 00000000")), Op::Unknown { opcode });
     }
-    for opcode in [16, 17, 18, 22, 102, 103, 104, 105, 106, 107] {
-        assert_eq!(op_of(request(opcode, "00000001 2f 00000000")), Op::Unsupported { opcode });
-    }
-    for opcode in [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 14, 15, 19, 21, 100, 101] {
+    for opcode in [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 14, 15, 16, 17, 18, 19, 21, 22, 101, 103, 104, 105, 106] {
         assert_eq!(op_of(request(opcode, "")), Op::Undecodable { opcode });
+    }
+    for (opcode, op) in [(11, Op::Ping), (107, Op::WhoAmI), (-11, Op::CloseSession)] {
+        assert_eq!(op_of(request(opcode, "")), op, "there is nothing to read");
+    }
+    // What the connection has to understand itself ends it.
+    for (opcode, record) in [(100, ""), (102, ""), (102, "ffffffff"), (102, "00000002 61")] {
+        decode_request(request(opcode, record)).unwrap_err();
+    }
+}
+
+#[test]
+fn numbers_that_are_no_mode_or_type_are_undecodable() {
+    for mode in ["00000002", "ffffffff"] {
+        let record = format!("00000001 2f {mode}");
+        assert_eq!(op_of(request(opcode::ADD_WATCH, &record)), Op::Undecodable { opcode: 106 });
+    }
+    for opcode in [opcode::CHECK_WATCHES, opcode::REMOVE_WATCHES] {
+        for kind in ["00000000", "00000006", "ffffffff"] {
+            let record = format!("00000001 2f {kind}");
+            assert_eq!(op_of(request(opcode, &record)), Op::Undecodable { opcode });
+        }
     }
 }
 
 #[test]
 fn a_null_path_is_judged_by_sync_and_the_setters_only() {
     assert_eq!(op_of(request(opcode::SYNC, "ffffffff")), Op::Sync { path: None });
+    assert_eq!(op_of(request(opcode::GET_EPHEMERALS, "ffffffff")), Op::GetEphemerals { prefix: None });
+    let check = Op::CheckWatches { path: None, kind: WatcherType::Any };
+    assert_eq!(op_of(request(opcode::CHECK_WATCHES, "ffffffff 00000003")), check);
     let set_data = Op::SetData { path: "".into(), data: None, version: -1 };
     assert_eq!(op_of(request(opcode::SET_DATA, "ffffffff ffffffff ffffffff")), set_data);
-    for opcode in [1, 2, 3, 4, 6, 8, 12, 15, 19, 21] {
-        let record = "ffffffff ffffffff ffffffff 00000000 0000000000000000";
+    let record = "ffffffff ffffffff ffffffff 00000000 0000000000000000";
+    for opcode in [3, 4, 6, 8, 12, 104, 106] {
         assert_eq!(op_of(request(opcode, record)), Op::Undecodable { opcode });
+    }
+    // A write takes a zxid for it, which one whose bytes end too early does not.
+    for opcode in [1, 2, 15, 19, 21] {
+        assert_eq!(op_of(request(opcode, record)), Op::Senseless { opcode });
+        assert_eq!(op_of(request(opcode, "ffffffff")), Op::Undecodable { opcode });
+    }
+    for opcode in [101, 105] {
+        let lists = "0000000000000000 ffffffff ffffffff ffffffff ffffffff ffffffff";
+        assert_eq!(op_of(request(opcode, lists)), Op::Undecodable { opcode });
     }
 }
 
@@ -358,7 +436,8 @@ fn a_null_path_is_judged_by_sync_and_the_setters_only() {
 fn an_acl_may_be_null_but_its_id_may_not() {
     let acl_of = |record: &str| match op_of(request(opcode::SET_ACL, record)) {
         Op::SetAcl { acl, .. } => Some(acl),
-        _ => None,
+        Op::Senseless { opcode: opcode::SET_ACL } => None,
+        other => panic!("{other:?}"),
     };
     assert_eq!(acl_of("00000001 2f ffffffff ffffffff"), Some(None));
     assert_eq!(acl_of("00000001 2f 00000000 ffffffff"), Some(Some(vec![])));
@@ -388,6 +467,9 @@ fn a_multi_takes_writes_with_good_flags_only() {
     for flags in ["00000005", "00000007", "ffffffff"] {
         assert_eq!(op_of(request(opcode::MULTI, &create(flags))), undecodable, "flags {flags}");
     }
+    // With a time to live they are BadArguments of this member, in its turn.
+    let ttl = format!("00000015 00 ffffffff 00000001 2f ffffffff ffffffff 00000063 0000000000000001 {done}");
+    assert!(matches!(op_of(request(opcode::MULTI, &ttl)), Op::Multi(members) if members.len() == 1));
     let ttl = format!("00000015 00 ffffffff 00000001 2f ffffffff ffffffff 00000006 0000000000000001 {done}");
     assert!(matches!(op_of(request(opcode::MULTI, &ttl)), Op::Multi(members) if members.len() == 1));
     // A read, a setACL and a multi; an end without its mark; only the mark.
@@ -395,9 +477,34 @@ fn a_multi_takes_writes_with_good_flags_only() {
         let member = format!("{kind} 00 ffffffff 00000001 2f 00 {done}");
         assert_eq!(op_of(request(opcode::MULTI, &member)), undecodable, "member {kind}");
     }
+    // Null has no place in a member, not even in a setData.
+    for member in
+        ["00000005 00 ffffffff ffffffff ffffffff ffffffff", "00000002 00 ffffffff ffffffff ffffffff"]
+    {
+        assert_eq!(op_of(request(opcode::MULTI, &format!("{member} {done}"))), undecodable);
+    }
     let endless = "00000002 00 ffffffff 00000001 2f 00000000";
     assert_eq!(op_of(request(opcode::MULTI, endless)), undecodable);
     assert_eq!(op_of(request(opcode::MULTI, done)), Op::Multi(vec![]));
+}
+
+#[test]
+fn a_multi_read_takes_two_reads_only() {
+    let undecodable = Op::Undecodable { opcode: opcode::MULTI_READ };
+    let done = "ffffffff 01 ffffffff";
+    for kind in ["00000004", "00000008"] {
+        let member = format!("{kind} 00 ffffffff 00000001 2f 01 {done}");
+        assert!(
+            matches!(op_of(request(opcode::MULTI_READ, &member)), Op::MultiRead(members) if members.len() == 1)
+        );
+        let null = format!("{kind} 00 ffffffff ffffffff 01 {done}");
+        assert_eq!(op_of(request(opcode::MULTI_READ, &null)), undecodable);
+    }
+    for kind in ["00000003", "0000000c", "00000002", "00000016"] {
+        let member = format!("{kind} 00 ffffffff 00000001 2f ffffffff {done}");
+        assert_eq!(op_of(request(opcode::MULTI_READ, &member)), undecodable, "member {kind}");
+    }
+    assert_eq!(op_of(request(opcode::MULTI_READ, done)), Op::MultiRead(vec![]));
 }
 
 #[test]
@@ -412,10 +519,11 @@ fn an_auth_packet_is_left_to_the_connection() {
 
 #[test]
 fn what_a_learner_could_not_read_the_leader_cannot_read_either() {
-    for opcode in [1, 2, 5, 7, 14, 15] {
-        let op = Op::Undecodable { opcode };
+    let senseless = [1, 2, 7, 15, 19, 21].map(|opcode| Op::Senseless { opcode });
+    for op in senseless.into_iter().chain([Op::Undecodable { opcode: 14 }]) {
         let (code, body) = encode_body(&op);
         assert_eq!(decode_body(code, body), op);
+        assert!(op.is_write());
     }
     let session = Op::CreateSession { timeout_ms: 4000 };
     let (code, body) = encode_body(&session);
@@ -433,9 +541,10 @@ fn a_peer_may_forward_writes_only() {
     };
     let error = Forwarded::try_from(bytes(opcode::EXISTS)).unwrap_err();
     assert!(error.0.contains("opcode 3"), "{error}");
-    let error = Forwarded::try_from(bytes(opcode::DELETE)).unwrap_err();
-    assert!(error.0.contains("opcode 2"), "a learner refuses by itself what it cannot read: {error}");
-    // But for a multi, which takes a zxid nevertheless.
+    let error = Forwarded::try_from(bytes(opcode::SET_DATA)).unwrap_err();
+    assert!(error.0.contains("opcode 5"), "a learner refuses by itself what it cannot read: {error}");
+    // But for a multi, which takes a zxid nevertheless, as does what has null where no null can be.
+    assert_eq!(Forwarded::try_from(bytes(opcode::DELETE)).unwrap().op, Op::Senseless { opcode: 2 });
     assert_eq!(Forwarded::try_from(bytes(opcode::MULTI)).unwrap().op, Op::Undecodable { opcode: 14 });
 }
 

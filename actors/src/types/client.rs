@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Acl, Auth, ConnId, CreateKind, SessionId, Sid, Stat, Str, ZkError, Zxid};
+use super::{Acl, Auth, ConnId, CreateKind, Id, SessionId, Sid, Stat, Str, ZkError, Zxid};
 
 /// The first frame of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,18 +62,45 @@ pub enum Op {
     Check { path: Str, version: i32 },
     /// Opcode 14. The members are creates, deletes, setDatas and checks.
     Multi(Vec<Op>),
+    /// Opcode 16. Null is a list that is not used, which is not the same as an empty one.
+    Reconfig { joining: Option<Str>, leaving: Option<Str>, new_members: Option<Str>, version: i64 },
+    /// Opcode 17. A null path has no watch.
+    CheckWatches { path: Option<Str>, kind: WatcherType },
+    /// Opcode 18.
+    RemoveWatches { path: Option<Str>, kind: WatcherType },
+    /// Opcode 22. The members are getDatas and getChildren, whose watch flags mean nothing here.
+    MultiRead(Vec<Op>),
     /// Opcode 101, after a reconnect.
     SetWatches { relative_zxid: Zxid, data: Vec<Str>, exist: Vec<Str>, child: Vec<Str> },
+    /// Opcode 105: the same with the watches that stay.
+    SetWatches2 {
+        relative_zxid: Zxid,
+        data: Vec<Str>,
+        exist: Vec<Str>,
+        child: Vec<Str>,
+        persistent: Vec<Str>,
+        recursive: Vec<Str>,
+    },
+    /// Opcode 103: the session's own, by the beginning of their paths.
+    GetEphemerals { prefix: Option<Str> },
+    /// Opcode 104.
+    GetAllChildrenNumber { path: Str },
+    /// Opcode 106: a watch that stays, and a recursive one is for everything below its path, too.
+    AddWatch { path: Str, recursive: bool },
+    /// Opcode 107.
+    WhoAmI,
     /// Opcode 100, already decided by the connection: the ids from here on, or the refusal.
     Auth(Result<Auth, ZkError>),
+    /// Opcode 102: a step of SASL, handled where auth packets are.
+    Sasl { token: Bytes },
     /// Opcode -10: made by the server that a client connects to, never taken from a client.
     CreateSession { timeout_ms: i32 },
     /// Opcode -11.
     CloseSession,
-    /// A known opcode with a body that cannot be read: MarshallingError. A write still takes a zxid.
+    /// A known opcode with a body that cannot be read: MarshallingError. Only a multi takes a zxid then.
     Undecodable { opcode: i32 },
-    /// An opcode that this server knows of but does not have yet: Unimplemented, and the stream goes on.
-    Unsupported { opcode: i32 },
+    /// A write whose body reads, but has null where no null can be: MarshallingError, under its own zxid.
+    Senseless { opcode: i32 },
     /// An opcode that nobody has: Unimplemented, then the connection is closed.
     Unknown { opcode: i32 },
 }
@@ -87,12 +114,43 @@ impl Op {
             | Op::SetData { .. }
             | Op::SetAcl { .. }
             | Op::Multi(_)
+            | Op::Reconfig { .. }
+            | Op::Senseless { .. }
             | Op::CreateSession { .. }
             | Op::CloseSession => true,
             // A malformed multi takes a zxid, other malformed writes do not (as since 3.9; in 3.8 all do).
             Op::Undecodable { opcode } => *opcode == 14,
             _ => false,
         }
+    }
+}
+
+/// Which watches a checkWatches or removeWatches means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+#[allow(missing_docs)] // the protocol's names
+pub enum WatcherType {
+    /// getChildren's.
+    Children = 1,
+    /// getData's and exists'.
+    Data = 2,
+    /// Every kind.
+    Any = 3,
+    Persistent = 4,
+    PersistentRecursive = 5,
+}
+
+impl WatcherType {
+    /// The type of a number; `None` for numbers that mean nothing.
+    pub fn from_number(number: i32) -> Option<WatcherType> {
+        let all = [
+            WatcherType::Children,
+            WatcherType::Data,
+            WatcherType::Any,
+            WatcherType::Persistent,
+            WatcherType::PersistentRecursive,
+        ];
+        all.into_iter().find(|kind| *kind as i32 == number)
     }
 }
 
@@ -136,7 +194,7 @@ pub struct Reply {
 /// What follows the header of a successful reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplyBody {
-    /// Nothing: ping, delete, auth, setWatches, closeSession.
+    /// Nothing: ping, delete, auth, setWatches, checkWatches, removeWatches, closeSession.
     Empty,
     /// create.
     Path(Str),
@@ -144,7 +202,7 @@ pub enum ReplyBody {
     PathStat(Str, Stat),
     /// exists, setData, setACL.
     Stat(Stat),
-    /// getData.
+    /// getData, reconfig.
     Data(Option<Bytes>, Stat),
     /// getACL.
     Acl(Vec<Acl>, Stat),
@@ -154,8 +212,18 @@ pub enum ReplyBody {
     ChildrenStat(Vec<Str>, Stat),
     /// sync: the path as it came.
     Sync(Option<Str>),
-    /// multi: one result a member. The reply's own error is 0 even when the multi failed.
+    /// multi, multiRead: one result a member. The reply's own error is 0 even when the multi failed.
     Multi(Vec<MultiResult>),
+    /// getEphemerals: whole paths, in no order.
+    Ephemerals(Vec<Str>),
+    /// getAllChildrenNumber.
+    Count(i32),
+    /// addWatch: a 0, the code of no error.
+    WatchAdded,
+    /// whoAmI: scheme and user of each identity, without what proves it.
+    WhoAmI(Vec<Id>),
+    /// sasl: what the server says next; null when it has nothing to say.
+    Token(Option<Bytes>),
 }
 
 /// The result of one member of a multi.
@@ -171,7 +239,12 @@ pub enum MultiResult {
     SetData(Stat),
     /// Type 13.
     Check,
-    /// Type -1: 0 before the member that failed, its code, and RuntimeInconsistency (-2) after it.
+    /// Type 4, in a multiRead.
+    GetData(Option<Bytes>, Stat),
+    /// Type 8, in a multiRead.
+    GetChildren(Vec<Str>),
+    /// Type -1: 0 before the member that failed, its code, and RuntimeInconsistency (-2) after it. In a
+    /// multiRead each member fails alone.
     Error(i32),
 }
 

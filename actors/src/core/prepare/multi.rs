@@ -38,7 +38,7 @@ fn member(op: Op) -> Option<Op> {
                 (CreateKind::Container, 0..=4) | (_, 4) => CreateKind::Container,
                 (CreateKind::Create2, 0..=3) => CreateKind::Create2,
                 (_, 0..=3) => CreateKind::Create,
-                (CreateKind::Ttl(ttl), 5 | 6) => CreateKind::Ttl(ttl),
+                (CreateKind::Ttl(ttl), _) => CreateKind::Ttl(ttl),
                 _ => return None,
             };
             Some(Op::Create { kind, path, data, acl, flags })

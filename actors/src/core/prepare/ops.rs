@@ -45,6 +45,8 @@ pub fn single(draft: &mut Draft<'_>, asker: &Asker<'_>, op: Op) -> Result<TxnBod
         Op::SetData { path, data, version } => set_data(draft, asker, path, data, version),
         Op::SetAcl { path, acl, version } => set_acl(draft, asker, path, acl, version),
         Op::Check { path, version } => check(draft, asker, path, version),
+        // Members change by the configuration file alone. Whose session it is does not matter.
+        Op::Reconfig { .. } => Err(ZkError::ReconfigDisabled),
         // A write whose body makes no sense, or what no member may send to the leader at all.
         _ => Err(ZkError::MarshallingError),
     }

@@ -6,8 +6,9 @@
 
 use std::collections::VecDeque;
 
+use super::reads::{Before, Reader};
 use super::{Effect, Replica, Role, reads};
-use crate::core::watches::{Outcome, WatchTable};
+use crate::core::watches::Outcome;
 use crate::types::{
     ConnId, Forwarded, Op, Reply, ReplyBody, Request, SessionId, Str, WallMillis, ZkError, Zxid,
 };
@@ -78,8 +79,8 @@ impl Replica {
             return self.close(conn, out);
         }
         let session = client.session;
-        let is_touch = !matches!(request.op, Op::Auth(_));
-        if is_touch && client.touched != self.touches.batch() {
+        let is_of_connection = matches!(request.op, Op::Auth(_) | Op::Sasl { .. });
+        if !is_of_connection && client.touched != self.touches.batch() {
             client.touched = self.touches.batch();
             self.touches.touch(session, client.timeout_ms);
         }
@@ -88,7 +89,8 @@ impl Replica {
             Op::CreateSession { .. } => self.other(request, out),
             // Whoever orders the writes checks the session, too: a refusal has its place in the order.
             ref op if op.is_write() => self.write(now, session, request),
-            Op::Auth(_) => self.other(request, out),
+            // About the connection, whatever has become of the session.
+            _ if is_of_connection => self.other(request, out),
             _ => self.read(session, request, out),
         }
     }
@@ -206,13 +208,26 @@ impl Replica {
                 self.close(conn, out);
             }
             // After a reconnect: what happened in the meantime, then the reply.
-            Op::SetWatches { relative_zxid, data, exist, child } => {
-                let (events, watches) = reads::catch_up(&self.tree, relative_zxid, [data, exist, child]);
-                out.push(Effect::Outcome(Outcome::Rewatch { conn, events, watches }));
-                reply(conn, xid, zxid, Ok(ReplyBody::Empty), out);
+            Op::SetWatches { relative_zxid: seen, data, exist, child } => {
+                let (persistent, recursive) = (Vec::new(), Vec::new());
+                let before = Before { seen, data, exist, child, persistent, recursive };
+                self.rewatch(conn, xid, before, out);
             }
-            // Known, and not there yet: the client can go on without it.
-            Op::Unsupported { .. } => reply(conn, xid, NO_ZXID, Err(ZkError::Unimplemented), out),
+            Op::SetWatches2 { relative_zxid: seen, data, exist, child, persistent, recursive } => {
+                let before = Before { seen, data, exist, child, persistent, recursive };
+                self.rewatch(conn, xid, before, out);
+            }
+            // Only the watch manager knows.
+            Op::CheckWatches { path, kind } => {
+                let watched = Outcome::Watched { conn, xid, zxid, path, kind, remove: false };
+                out.push(Effect::Outcome(watched));
+            }
+            Op::RemoveWatches { path, kind } => {
+                let watched = Outcome::Watched { conn, xid, zxid, path, kind, remove: true };
+                out.push(Effect::Outcome(watched));
+            }
+            // There is no SASL here. Apache without it says so with a token of null, and goes on.
+            Op::Sasl { .. } => reply(conn, xid, Zxid::ZERO, Ok(ReplyBody::Token(None)), out),
             // Nonsense, and what is none of a client's business. (Apache takes a bare check and a
             // createSession from clients, to its own harm.)
             Op::Unknown { .. } | Op::Check { .. } | Op::CreateSession { .. } => {
@@ -223,11 +238,18 @@ impl Replica {
             Op::Undecodable { .. } => reply(conn, xid, zxid, Err(ZkError::MarshallingError), out),
             // A look into the tree, and perhaps a watch on what was seen.
             op => {
-                let (result, watch) = reads::look(&self.tree, op, &auth);
+                let session = self.clients.get(&conn).expect("only clients ask").session;
+                let (result, watch) = reads::look(&self.tree, op, &Reader { session, auth: &auth });
                 let reply = Reply { xid, zxid, result };
                 out.push(Effect::Outcome(Outcome::Reply { conn, reply, watch }));
             }
         }
+    }
+
+    fn rewatch(&mut self, conn: ConnId, xid: i32, before: Before, out: &mut Vec<Effect>) {
+        let (events, watches) = reads::catch_up(&self.tree, before);
+        out.push(Effect::Outcome(Outcome::Rewatch { conn, events, watches }));
+        reply(conn, xid, self.tree.zxid(), Ok(ReplyBody::Empty), out);
     }
 }
 
@@ -235,9 +257,6 @@ impl Replica {
 const PING_XID: i32 = -2;
 /// What the header of an Unimplemented says.
 const NO_ZXID: Zxid = Zxid(-1);
-
-/// A watch that a request leaves.
-pub(super) type Watch = (WatchTable, Str);
 
 /// A reply that leaves no watch.
 pub(super) fn reply(

@@ -2,22 +2,44 @@
 //!
 //! Reads do not validate paths: what is no path is just not there, and the empty path is the root.
 
-use super::pipeline::Watch;
 use crate::core::tree::{NodeRef, Tree};
-use crate::core::watches::WatchTable;
+use crate::core::watches::{NewWatch, WatchKind};
 use crate::core::{acl, paths};
-use crate::types::{EventKind, Id, Op, ReplyBody, Str, WatchEvent, ZkError, Zxid, perms};
+use crate::types::{
+    EventKind, Id, MultiResult, Op, ReplyBody, SessionId, Str, WatchEvent, ZkError, Zxid, perms,
+};
+
+/// Bytes that the answer to a multiRead may hold; more is a MarshallingError. A request of the greatest size can
+/// ask 50,000 times for the largest znode, which no client could take and no server should give.
+pub(super) const MAX_MULTI_READ: usize = 64 << 20;
 
 type Looked = Result<ReplyBody, ZkError>;
 
+/// Who looks.
+pub(super) struct Reader<'a> {
+    pub(super) session: SessionId,
+    /// Its identities.
+    pub(super) auth: &'a [Id],
+}
+
 /// The answer to a read, and the watch it leaves.
-pub(super) fn look(tree: &Tree, op: Op, auth: &[Id]) -> (Looked, Option<Watch>) {
+pub(super) fn look(tree: &Tree, op: Op, reader: &Reader<'_>) -> (Looked, Option<NewWatch>) {
+    let auth = reader.auth;
     match op {
         Op::Exists { path, watch } => exists(tree, path, watch, auth),
-        Op::GetData { path, watch } => watched(get_data(tree, &path, auth), watch, WatchTable::Data, path),
+        Op::GetData { path, watch } => watched(get_data(tree, &path, auth), watch, WatchKind::Data, path),
         Op::GetAcl { path } => (get_acl(tree, &path, auth), None),
         Op::GetChildren { path, watch, stat } => {
-            watched(get_children(tree, &path, stat, auth), watch, WatchTable::Child, path)
+            watched(get_children(tree, &path, stat, auth), watch, WatchKind::Child, path)
+        }
+        Op::GetAllChildrenNumber { path } => (get_all_children_number(tree, &path, auth), None),
+        Op::GetEphemerals { prefix } => (Ok(get_ephemerals(tree, prefix.as_deref(), reader.session)), None),
+        Op::MultiRead(members) => (multi_read(tree, members, auth), None),
+        Op::WhoAmI => (Ok(who_am_i(auth)), None),
+        // Whether there is such a znode, and whether it may be read, is not asked.
+        Op::AddWatch { path, recursive } => {
+            let kind = if recursive { WatchKind::Recursive } else { WatchKind::Persistent };
+            (Ok(ReplyBody::WatchAdded), Some(NewWatch { path, kind }))
         }
         // The pipeline answers everything else itself.
         _ => (Err(ZkError::Unimplemented), None),
@@ -25,13 +47,13 @@ pub(super) fn look(tree: &Tree, op: Op, auth: &[Id]) -> (Looked, Option<Watch>) 
 }
 
 /// A read that fails leaves no watch.
-fn watched(result: Looked, watch: bool, table: WatchTable, path: Str) -> (Looked, Option<Watch>) {
-    let watch = (watch && result.is_ok()).then_some((table, path));
+fn watched(result: Looked, watch: bool, kind: WatchKind, path: Str) -> (Looked, Option<NewWatch>) {
+    let watch = (watch && result.is_ok()).then_some(NewWatch { path, kind });
     (result, watch)
 }
 
 /// The only read that watches what is not there, too.
-fn exists(tree: &Tree, path: Str, watch: bool, auth: &[Id]) -> (Looked, Option<Watch>) {
+fn exists(tree: &Tree, path: Str, watch: bool, auth: &[Id]) -> (Looked, Option<NewWatch>) {
     if let Err(error) = paths::validate_exists(&path) {
         return (Err(error), None);
     }
@@ -40,7 +62,7 @@ fn exists(tree: &Tree, path: Str, watch: bool, auth: &[Id]) -> (Looked, Option<W
         Err(ZkError::NoAuth) => return (Err(ZkError::NoAuth), None),
         Err(error) => Err(error),
     };
-    (result, watch.then_some((WatchTable::Data, path)))
+    (result, watch.then_some(NewWatch { path, kind: WatchKind::Data }))
 }
 
 fn get_data(tree: &Tree, path: &str, auth: &[Id]) -> Looked {
@@ -60,39 +82,110 @@ fn get_children(tree: &Tree, path: &str, stat: bool, auth: &[Id]) -> Looked {
     Ok(if stat { ReplyBody::ChildrenStat(names, node.stat()) } else { ReplyBody::Children(names) })
 }
 
+/// All znodes below this one, however deep. The root has a second name, `""`, under which Apache counts the
+/// first one, too.
+fn get_all_children_number(tree: &Tree, path: &str, auth: &[Id]) -> Looked {
+    let node = readable(tree, path, perms::READ, auth)?;
+    let count = node.descendant_count() + usize::from(path.is_empty());
+    Ok(ReplyBody::Count(i32::try_from(count).unwrap_or(i32::MAX)))
+}
+
+/// The session's own ephemerals whose paths begin with these letters, be they whole names or not. Nobody's
+/// permission is asked.
+fn get_ephemerals(tree: &Tree, prefix: Option<&str>, session: SessionId) -> ReplyBody {
+    let mut paths = tree.ephemerals(session);
+    let prefix = prefix.unwrap_or_default();
+    // What Java's trim takes away: everything up to the blank.
+    let is_all = matches!(prefix.trim_matches(|c| c <= ' '), "" | paths::ROOT);
+    paths.retain(|path| is_all || path.starts_with(prefix));
+    ReplyBody::Ephemerals(paths)
+}
+
+/// Each member has its own answer. Watches are not set.
+fn multi_read(tree: &Tree, members: Vec<Op>, auth: &[Id]) -> Looked {
+    let mut results = Vec::with_capacity(members.len());
+    let mut bytes = 0;
+    for member in members {
+        let result = multi_read_member(tree, &member, auth);
+        bytes += match &result {
+            MultiResult::GetData(data, _) => data.as_ref().map_or(0, |data| data.len()),
+            MultiResult::GetChildren(names) => names.iter().map(|name| name.len() + size_of::<Str>()).sum(),
+            _ => 0,
+        };
+        if bytes > MAX_MULTI_READ {
+            return Err(ZkError::MarshallingError);
+        }
+        results.push(result);
+    }
+    Ok(ReplyBody::Multi(results))
+}
+
+fn multi_read_member(tree: &Tree, member: &Op, auth: &[Id]) -> MultiResult {
+    let answer = match member {
+        Op::GetData { path, .. } => get_data(tree, path, auth),
+        Op::GetChildren { path, .. } => get_children(tree, path, false, auth),
+        _ => Err(ZkError::MarshallingError), // no decoder lets it pass
+    };
+    match answer {
+        Ok(ReplyBody::Data(data, stat)) => MultiResult::GetData(data, stat),
+        Ok(ReplyBody::Children(names)) => MultiResult::GetChildren(names),
+        Ok(other) => unreachable!("data and children have been looked up, not {other:?}"),
+        Err(error) => MultiResult::Error(error.code()),
+    }
+}
+
+/// The identities of the connection, without what proves them.
+fn who_am_i(auth: &[Id]) -> ReplyBody {
+    ReplyBody::WhoAmI(auth.iter().map(acl::shown).collect())
+}
+
 /// The znode, if it is there and one of these permissions is.
 fn readable<'a>(tree: &'a Tree, path: &str, need: i32, auth: &[Id]) -> Result<NodeRef<'a>, ZkError> {
     let node = tree.get(path).ok_or(ZkError::NoNode)?;
     if acl::allows(node.acl(), need, auth) { Ok(node) } else { Err(ZkError::NoAuth) }
 }
 
-/// setWatches: what a client's watches would have told it since `seen`, and those that are to be set again,
-/// list by list: data, exist, child. Nobody's permission is asked, as in Apache.
-pub(super) fn catch_up(tree: &Tree, seen: Zxid, lists: [Vec<Str>; 3]) -> (Vec<WatchEvent>, Vec<Watch>) {
+/// What a client watched before it lost its connection, as setWatches and setWatches2 tell it.
+pub(super) struct Before {
+    /// The newest zxid it has seen.
+    pub(super) seen: Zxid,
+    pub(super) data: Vec<Str>,
+    pub(super) exist: Vec<Str>,
+    pub(super) child: Vec<Str>,
+    pub(super) persistent: Vec<Str>,
+    pub(super) recursive: Vec<Str>,
+}
+
+/// What a client's watches would have told it, and those that are to be set again, list by list. A watch that
+/// stays is just set: what it has missed is lost. Nobody's permission is asked, as in Apache: whoever may not
+/// read a znode can learn by exists, too, that it is there.
+pub(super) fn catch_up(tree: &Tree, before: Before) -> (Vec<WatchEvent>, Vec<NewWatch>) {
+    let Before { seen, data, exist, child, persistent, recursive } = before;
     let mut events = Vec::new();
     let mut watches = Vec::new();
-    let [data, exist, child] = lists;
-    let mut sort = |path: Str, event: Option<EventKind>, table: WatchTable| match event {
+    let mut sort = |path: Str, event: Option<EventKind>, kind: WatchKind| match event {
         Some(kind) => events.push(WatchEvent { kind, path, zxid: Zxid(-1) }),
-        None => watches.push((table, path)),
+        None => watches.push(NewWatch { path, kind }),
     };
     for path in data {
         let event = match tree.get(&path) {
             None => Some(EventKind::NodeDeleted),
             Some(node) => (node.persisted().mzxid > seen.0).then_some(EventKind::NodeDataChanged),
         };
-        sort(path, event, WatchTable::Data);
+        sort(path, event, WatchKind::Data);
     }
     for path in exist {
         let event = tree.get(&path).map(|_| EventKind::NodeCreated);
-        sort(path, event, WatchTable::Data);
+        sort(path, event, WatchKind::Data);
     }
     for path in child {
         let event = match tree.get(&path) {
             None => Some(EventKind::NodeDeleted),
             Some(node) => (node.persisted().pzxid > seen.0).then_some(EventKind::NodeChildrenChanged),
         };
-        sort(path, event, WatchTable::Child);
+        sort(path, event, WatchKind::Child);
     }
+    persistent.into_iter().for_each(|path| sort(path, None, WatchKind::Persistent));
+    recursive.into_iter().for_each(|path| sort(path, None, WatchKind::Recursive));
     (events, watches)
 }

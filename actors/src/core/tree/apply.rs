@@ -7,7 +7,7 @@
 //! NoNode, what is there already stays.
 
 use super::digest::is_digested;
-use super::node::{self, NodeId};
+use super::node::{self, NodeId, ROOT};
 use super::{Applied, PersistedStat, Tree};
 use crate::core::paths;
 use crate::core::watches::{Change, ChangeKind};
@@ -232,6 +232,7 @@ impl Tree {
         let id = self.slab.insert(node);
         let slot = self.slab.get_mut(parent).push_child(id);
         self.slab.get_mut(id).slot = slot;
+        self.for_all_above(id, |above| above.add_descendants(1));
         match node::owner_session(stat.ephemeral_owner) {
             Some(session) => self.ephemerals.insert((session, id)),
             None => stat.ephemeral_owner != 0 && self.mortals.insert(id),
@@ -244,7 +245,8 @@ impl Tree {
     /// made them has to come again.
     fn remove(&mut self, top: NodeId, path: &str) {
         let node = self.slab.get(top);
-        let (parent, slot) = (node.parent, node.slot);
+        let (parent, slot, going) = (node.parent, node.slot, node.descendants() + 1);
+        self.for_all_above(top, |above| above.subtract_descendants(going));
         if let Some(moved) = self.slab.get_mut(parent).remove_child(slot) {
             self.slab.get_mut(moved).slot = slot;
         }
@@ -263,6 +265,14 @@ impl Tree {
             self.slab.get_mut(above).remove_child(slot);
             at = above;
             path_len -= 1 + name_len;
+        }
+    }
+
+    /// The parent and everything above it.
+    fn for_all_above(&mut self, mut id: NodeId, mut change: impl FnMut(&mut super::Node)) {
+        while id != ROOT {
+            id = self.slab.get(id).parent;
+            change(self.slab.get_mut(id));
         }
     }
 

@@ -285,6 +285,11 @@ impl<'a> NodeRef<'a> {
         self.node.children().len()
     }
 
+    /// How many znodes there are below this one, however deep.
+    pub fn descendant_count(&self) -> usize {
+        self.node.descendants() as usize
+    }
+
     /// Does it go with a session?
     pub fn is_ephemeral(&self) -> bool {
         self.session().is_some()

@@ -1,5 +1,5 @@
-//! One znode in memory: 128 bytes, two lines of a cache, plus its data in one allocation, plus four bytes for
-//! each child.
+//! One znode in memory: 128 bytes, two lines of a cache, plus its data in one allocation; with children 16 bytes
+//! more, and four for each child.
 //!
 //! A znode knows its own name, not its path; the path is spelled by walking up. What tells ephemerals,
 //! containers and TTL nodes apart is the owner field, as in Apache's files.
@@ -101,8 +101,8 @@ pub(super) struct Node {
     pub(super) name: Name,
     /// `None` is null. Shared with the replies and the frozen trees that show it.
     pub(super) data: Option<Arc<[u8]>>,
-    /// None without children. Shared with frozen trees, so that freezing copies no list.
-    children: Option<Arc<Vec<NodeId>>>,
+    /// None without children.
+    children: Option<Box<Children>>,
     pub(super) stat: PersistedStat,
     /// Of the root: the root. Of a free place: the next free one.
     pub(super) parent: NodeId,
@@ -111,6 +111,15 @@ pub(super) struct Node {
     pub(super) acl: AclId,
     /// CRC-32 of path and data: what is constant in the digest while only the Stat changes.
     pub(super) content_crc: u32,
+}
+
+/// What is below a znode. A box of its own, since most znodes have nothing below them.
+#[derive(Clone, Debug)]
+struct Children {
+    /// Shared with frozen trees, so that freezing copies no list.
+    list: Arc<Vec<NodeId>>,
+    /// All znodes below, however deep; kept, so that counting them is no walk that holds up everybody.
+    descendants: u32,
 }
 
 impl Node {
@@ -131,19 +140,39 @@ impl Node {
     }
 
     pub(super) fn children(&self) -> &[NodeId] {
-        self.children.as_ref().map_or(&[], |list| list.as_slice())
+        self.children.as_ref().map_or(&[], |children| children.list.as_slice())
     }
 
-    /// Adds a child and says where it stands.
+    /// Znodes below this one, however deep.
+    pub(super) fn descendants(&self) -> u32 {
+        self.children.as_ref().map_or(0, |children| children.descendants)
+    }
+
+    /// There are so many more znodes below this one.
+    pub(super) fn add_descendants(&mut self, count: u32) {
+        self.children.as_mut().expect("only what has children has more below").descendants += count;
+    }
+
+    /// There are so many fewer.
+    pub(super) fn subtract_descendants(&mut self, count: u32) {
+        let children = self.children.as_mut().expect("only what has children has fewer below");
+        assert!(children.descendants >= count, "no more znodes go than there are");
+        children.descendants -= count;
+    }
+
+    /// Adds a child and says where it stands. It is not counted yet.
     pub(super) fn push_child(&mut self, child: NodeId) -> u32 {
-        let list = Arc::make_mut(self.children.get_or_insert_default());
+        let none = || Box::new(Children { list: Arc::default(), descendants: 0 });
+        let list = Arc::make_mut(&mut self.children.get_or_insert_with(none).list);
         list.push(child);
         u32::try_from(list.len() - 1).expect("there are fewer than 2^32 znodes")
     }
 
-    /// Takes the child at `slot` out. The last child takes its place, and is returned if there was one.
+    /// Takes the child at `slot` out. The last child takes its place, and is returned if there was one. It still
+    /// counts.
     pub(super) fn remove_child(&mut self, slot: u32) -> Option<NodeId> {
-        let list = Arc::make_mut(self.children.as_mut().expect("a znode with a slot is listed"));
+        let children = self.children.as_mut().expect("a znode with a slot is listed");
+        let list = Arc::make_mut(&mut children.list);
         list.swap_remove(slot as usize);
         let moved = list.get(slot as usize).copied();
         if list.is_empty() {
@@ -237,7 +266,7 @@ mod tests {
             node.remove_child(0);
         }
         assert_eq!(node.children().len(), 10);
-        assert!(node.children.as_ref().unwrap().capacity() <= 40);
+        assert!(node.children.as_ref().unwrap().list.capacity() <= 40);
         assert_eq!(node.remove_child(9), None, "the last has no successor");
         for _ in 0..9 {
             node.remove_child(0);

@@ -15,6 +15,7 @@
 //! Absent on purpose: any look at the tree. Whether a znode is there, and what setWatches has missed, is
 //! decided by the replica.
 
+mod kinds;
 mod path_table;
 #[cfg(test)]
 mod tests;
@@ -23,10 +24,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+pub use self::kinds::{NewWatch, WatchKind};
 use self::path_table::{PathId, PathTable};
 use crate::core::{acl, paths};
 use crate::types::{
-    Acl, Auth, ConnId, ConnectResponse, Deliver, EventKind, Reply, Str, WatchEvent, Zxid, perms,
+    Acl, Auth, ConnId, ConnectResponse, Deliver, EventKind, Reply, ReplyBody, Str, WatchEvent, WatcherType,
+    ZkError, Zxid, perms,
 };
 
 /// Watches of one connection. Large enough for the greatest users known (a few hundred thousand), small
@@ -86,10 +89,12 @@ pub enum Outcome {
     /// The tree has changed.
     Changed(Change),
     /// An answer, and the watch that the request left.
-    Reply { conn: ConnId, reply: Reply, watch: Option<(WatchTable, Str)> },
+    Reply { conn: ConnId, reply: Reply, watch: Option<NewWatch> },
     /// setWatches: these watches are set again, and these events happened in the meantime. The reply
     /// follows as an outcome of its own.
-    Rewatch { conn: ConnId, events: Vec<WatchEvent>, watches: Vec<(WatchTable, Str)> },
+    Rewatch { conn: ConnId, events: Vec<WatchEvent>, watches: Vec<NewWatch> },
+    /// checkWatches, and with `remove` removeWatches: answered here, where the watches are.
+    Watched { conn: ConnId, xid: i32, zxid: Zxid, path: Option<Str>, kind: WatcherType, remove: bool },
     /// The handshake is done or refused.
     Connected { conn: ConnId, response: ConnectResponse },
     /// The connection has these identities from now on.
@@ -185,6 +190,13 @@ impl Watches {
                 }
                 return self.watch_all(conn, watches, out);
             }
+            // NoWatcher unless this very connection has such a watch on exactly this path. No event tells of
+            // the removal: clients make those themselves.
+            Outcome::Watched { conn, xid, zxid, path, kind, remove } => {
+                let known = path.is_some_and(|path| self.find(conn, &path, kind, remove));
+                let result = if known { Ok(ReplyBody::Empty) } else { Err(ZkError::NoWatcher) };
+                self.deliver(conn, Deliver::Reply(Reply { xid, zxid, result }), out);
+            }
             // The handshake has its place in the line like everything else.
             Outcome::Connected { conn, response } => {
                 self.deliver(conn, Deliver::Connected(response), out);
@@ -203,9 +215,29 @@ impl Watches {
         Ok(())
     }
 
-    /// Adds a watch of a connection; a second equal one changes nothing. A persistent watch wants to be
-    /// in both tables, a recursive one in the data table.
-    pub fn watch(
+    /// Adds a watch of a connection; a second equal one changes nothing.
+    pub fn watch(&mut self, conn: ConnId, watch: NewWatch) -> Result<(), TooManyWatches> {
+        let NewWatch { path, kind } = watch;
+        let places = kind.places().iter();
+        places.copied().try_for_each(|(table, mode)| self.list(conn, table, path.clone(), mode))
+    }
+
+    /// Has the connection a watch of this kind on this path? If so, `remove` takes all of them away.
+    fn find(&mut self, conn: ConnId, path: &str, kind: WatcherType, remove: bool) -> bool {
+        let Some(path) = self.paths.find(path) else { return false };
+        let Some(connection) = self.connections.get(&conn) else { return false };
+        let places = kinds::meant_by(kind).iter();
+        let known = places.filter(|(table, mode)| connection.watches.contains(&(path, *table, *mode)));
+        let known: Vec<Watch> =
+            known.map(|(table, mode)| Watch { path, table: *table, conn, mode: *mode }).collect();
+        if remove {
+            known.iter().for_each(|watch| self.remove(*watch));
+        }
+        !known.is_empty()
+    }
+
+    /// Puts one entry into the tables.
+    fn list(
         &mut self,
         conn: ConnId,
         table: WatchTable,
@@ -250,15 +282,15 @@ impl Watches {
         }
     }
 
-    /// Standard watches; too many of them close the connection.
+    /// Too many watches close the connection.
     fn watch_all(
         &mut self,
         conn: ConnId,
-        watches: impl IntoIterator<Item = (WatchTable, Str)>,
+        watches: impl IntoIterator<Item = NewWatch>,
         out: &mut Vec<(ConnId, Deliver)>,
     ) -> Result<(), TooManyWatches> {
-        for (table, path) in watches {
-            if let Err(too_many) = self.watch(conn, table, path, WatchMode::Standard) {
+        for watch in watches {
+            if let Err(too_many) = self.watch(conn, watch) {
                 self.close(conn, out);
                 return Err(too_many);
             }

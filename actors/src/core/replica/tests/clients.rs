@@ -29,6 +29,10 @@ fn each_write_has_its_reply() {
     let undecodable = Op::Undecodable { opcode: 14 };
     assert_eq!(server.answer(c, 8, undecodable), ["c1 #8 z9 MarshallingError"]);
     assert_eq!(server.answer(c, 9, Op::Ping), ["c1 #-2 z9 ok"]);
+    let senseless = Op::Senseless { opcode: 1 };
+    assert_eq!(server.answer(c, 10, senseless), ["c1 #10 z10 MarshallingError"]);
+    let reconfig = Op::Reconfig { joining: None, leaving: Some("x".into()), new_members: None, version: 7 };
+    assert_eq!(server.answer(c, 11, reconfig), ["c1 #11 z11 ReconfigDisabled"]);
 }
 
 #[test]

@@ -14,9 +14,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::*;
-use crate::core::watches::WatchTable;
+use crate::core::watches::NewWatch;
 use crate::types::{
-    Acl, ConnectResponse, CreateKind, Epoch, Id, MultiResult, Op, Reply, ReplyBody, Zxid, perms,
+    Acl, ConnectResponse, CreateKind, Epoch, Id, MultiResult, Op, Reply, ReplyBody, WatcherType, Zxid, perms,
 };
 
 const LEADER: Sid = Sid(1);
@@ -280,7 +280,7 @@ fn spell(outcome: Outcome) -> Option<String> {
     Some(match outcome {
         Outcome::Changed(change) => format!("changed {:?} {}", change.kind, change.path),
         Outcome::Reply { conn, reply, watch } => {
-            let watch = watch.map_or(String::new(), |(table, path)| format!(" watch {table:?} {path}"));
+            let watch = watch.map_or(String::new(), |watch| format!(" watch {}", spell_watch(&watch)));
             format!("c{} {}{watch}", conn.0, spell_reply(reply))
         }
         Outcome::Rewatch { conn, events, watches } => {
@@ -288,15 +288,22 @@ fn spell(outcome: Outcome) -> Option<String> {
                 .iter()
                 .map(|event| format!("{:?} {} {}", event.kind, event.path, event.zxid.0))
                 .collect();
-            let watches: Vec<String> =
-                watches.iter().map(|(table, path): &(WatchTable, _)| format!("{table:?} {path}")).collect();
+            let watches: Vec<String> = watches.iter().map(spell_watch).collect();
             format!("c{} rewatch {} | {}", conn.0, events.join(", "), watches.join(", "))
+        }
+        Outcome::Watched { conn, xid, zxid, path, kind, remove } => {
+            let verb = if remove { "remove" } else { "check" };
+            format!("c{} #{xid} z{} {verb} {kind:?} {path:?}", conn.0, zxid.counter())
         }
         Outcome::Connected { conn, response } => format!("c{} {}", conn.0, spell_response(response)),
         Outcome::Identified { conn, auth } => format!("c{} is {}", conn.0, auth[0].id),
         Outcome::Close { conn } => format!("c{} close", conn.0),
         Outcome::Gone { conn } => format!("c{} gone", conn.0),
     })
+}
+
+fn spell_watch(watch: &NewWatch) -> String {
+    format!("{:?} {}", watch.kind, watch.path)
 }
 
 fn spell_response(response: ConnectResponse) -> String {
@@ -331,6 +338,14 @@ fn spell_reply(reply: Reply) -> String {
             let members: Vec<String> = members.into_iter().map(spell_member).collect();
             format!("multi [{}]", members.join(", "))
         }
+        Ok(ReplyBody::Ephemerals(paths)) => format!("ephemerals {}", sorted(paths)),
+        Ok(ReplyBody::Count(count)) => format!("count {count}"),
+        Ok(ReplyBody::WatchAdded) => "added".into(),
+        Ok(ReplyBody::WhoAmI(ids)) => {
+            let ids: Vec<String> = ids.iter().map(|id| format!("{}:{}", id.scheme, id.id)).collect();
+            format!("i am {}", ids.join(","))
+        }
+        Ok(ReplyBody::Token(token)) => format!("token {token:?}"),
     };
     let zxid = if reply.zxid.epoch() == EPOCH {
         format!("z{}", reply.zxid.counter())
@@ -347,6 +362,8 @@ fn spell_member(member: MultiResult) -> String {
         MultiResult::Delete => "deleted".into(),
         MultiResult::SetData(stat) => format!("stat v{}", stat.version),
         MultiResult::Check => "checked".into(),
+        MultiResult::GetData(data, stat) => format!("data {} v{}", spell_data(data), stat.version),
+        MultiResult::GetChildren(names) => format!("children {}", sorted(names)),
         MultiResult::Error(code) => code.to_string(),
     }
 }

@@ -154,8 +154,8 @@ fn auth_is_answered_in_its_turn() {
 fn what_nobody_serves_is_told_so() {
     let mut server = Server::leader();
     let (c, _) = server.client();
-    assert_eq!(server.answer(c, 1, Op::Unsupported { opcode: 106 }), ["c1 #1 z=-1 Unimplemented"]);
     assert_eq!(server.answer(c, 2, Op::Undecodable { opcode: 4 }), ["c1 #2 z1 MarshallingError"]);
+    assert_eq!(server.answer(c, 3, Op::Undecodable { opcode: 1 }), ["c1 #3 z1 MarshallingError"]);
     for op in [
         Op::Unknown { opcode: 10 },
         Op::Check { path: "/".into(), version: 0 },

@@ -188,6 +188,9 @@ impl Model {
             let mut children: Vec<_> = node.children().collect();
             children.sort_unstable();
             assert_eq!(children, self.children(path));
+            let prefix = format!("{path}/");
+            let below = self.nodes.keys().filter(|other| other.starts_with(&prefix)).count();
+            assert_eq!(node.descendant_count(), below, "below {path}");
         }
         let size = |(p, n): (&String, &ModelNode)| p.len() + n.data.as_ref().map_or(0, Bytes::len);
         assert_eq!(tree.data_size(), 1 + self.nodes.iter().map(size).sum::<usize>() as u64);

@@ -133,9 +133,11 @@ fn open_disk(
 ) -> Result<(FileTxnStore, FileSnapStore), Fault> {
     let settings = DiskSettings {
         dir: server.data_dir.clone(),
+        log_dir: server.txn_log_dir.clone(),
         id: server.id,
         preallocate: cluster.storage.prealloc,
         retain: cluster.storage.retain as usize,
+        compression: cluster.storage.compression,
     };
     disk::open(Arc::new(RealDisk), settings, log.new(o!("part" => "disk")))
 }

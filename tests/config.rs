@@ -81,6 +81,7 @@ fn every_key_is_read() {
         [cluster]
         name = "prod"
         data_dir = "/var/zabra"
+        txn_log_dir = "/var/log"
         reconfig = false
         [timing]
         tick_time = "500ms"
@@ -94,7 +95,7 @@ fn every_key_is_read() {
         prealloc = "1MiB"
         retain = 5
         purge_every = "1h"
-        compression = "none"
+        compression = "snappy"
         [client]
         max_connections_per_ip = 0
         max_connections = 9
@@ -126,7 +127,7 @@ fn every_key_is_read() {
         "cluster.name=prod timing.tick_time=500ms timing.init_limit=7 timing.sync_limit=3 \
          timing.min_session_timeout=1s timing.max_session_timeout=1m storage.snap_count=50 \
          storage.snap_size=1073741824B storage.prealloc=1048576B storage.retain=5 storage.purge_every=1h \
-         client.max_connections_per_ip=0 client.max_connections=9 peer.connect_timeout=1s \
+         storage.compression=snappy client.max_connections_per_ip=0 client.max_connections=9 peer.connect_timeout=1s \
          peer.notification_min=10ms peer.notification_max=100ms admin.enabled=false \
          admin.four_letter_words=mntr,ruok limits.max_frame=4194304B limits.max_outstanding=10"
     );
@@ -136,6 +137,12 @@ fn every_key_is_read() {
         ("[::1]:2181".into(), "zk.example.org:2888".into())
     );
     assert_eq!((server.data_dir.as_path(), server.weight, server.group), (Path::new("/own"), 2, 3));
+    assert_eq!(
+        server.directories(),
+        [("data_dir", Path::new("/own")), ("txn_log_dir", Path::new("/var/log/254"))]
+    );
+    let own = load(&text.replace("weight = 2", "txn_log_dir = \"/own\""), &[], &[]).unwrap();
+    assert_eq!(own.servers[&Sid(254)].txn_log_dir, None, "named twice, it is one directory");
     assert!(server.admin.is_none() && cluster.ensemble(Sid(254)).is_standalone());
 }
 
@@ -240,8 +247,8 @@ const WRONG_FILES: &[(&str, &str)] = &[
         "peer.protocol = \"apache\": this is specified but not supported yet; remove it or write zabra",
     ),
     (
-        "[storage]\ncompression = \"gz\"",
-        "storage.compression = \"gz\": this is specified but not supported yet; remove it or write none",
+        "[storage]\ncompression = \"zip\"",
+        "storage.compression = \"zip\": there is no such compression; write \"gz\", \"snappy\" or \"none\"",
     ),
     (
         "[limits.throttle]\nmax_requests = 5",
@@ -312,6 +319,12 @@ const WRONG_SERVERS: &[(&str, &str, &str)] = &[
         "",
         "[[server]] id 2: admin: there is no address for operators; write admin = \"127.0.0.1:7002\", \
          or set admin.enabled = false",
+    ),
+    (
+        "id = 2",
+        "id = 2\ntxn_log_dir = \"data/1\"",
+        "[[server]] id 2: txn_log_dir = \"data/1\": server 1 has the directory data/1 already; \
+         give each server its own",
     ),
     (
         "id = 2",

@@ -9,6 +9,8 @@ use zabra_actors::types::{Membership, Sid};
 use super::error::ConfigError;
 use super::load::Merged;
 use super::read::Section;
+use crate::disk::Compression;
+
 use super::{
     Address, AdminKeys, ClientKeys, Cluster, LimitKeys, PeerKeys, Server, StorageKeys, TimingKeys, keys,
 };
@@ -38,11 +40,11 @@ pub(super) fn read(merged: &Merged) -> Result<Cluster, ConfigError> {
     let base = file.parent().unwrap_or(Path::new("")).to_path_buf();
     let cluster = merged.section("cluster");
     cluster.only("reconfig", &["false"])?;
-    cluster.only("txn_log_dir", &[])?;
     let data_dir = base.join(cluster.text("data_dir")?.unwrap_or_else(|| "data".to_string()));
+    let txn_log_dir = cluster.text("txn_log_dir")?.map(|dir| base.join(dir));
     let timing = timing(&merged.section("timing"))?;
     let admin = admin(&merged.section("admin"))?;
-    let place = Places { base, data_dir, admin: admin.enabled };
+    let place = Places { base, data_dir, txn_log_dir, admin: admin.enabled };
     Ok(Cluster {
         name: cluster.text("name")?.unwrap_or_else(|| "zabra".to_string()),
         storage: storage(&merged.section("storage"))?,
@@ -81,7 +83,15 @@ fn timing(section: &Section<'_>) -> Result<TimingKeys, ConfigError> {
 }
 
 fn storage(section: &Section<'_>) -> Result<StorageKeys, ConfigError> {
-    section.only("compression", &["none"])?;
+    let compression = match section.text("compression")?.as_deref() {
+        None | Some("none") => Compression::None,
+        Some("gz") => Compression::Gz,
+        Some("snappy") => Compression::Snappy,
+        Some(_) => {
+            let remedy = r#"write "gz", "snappy" or "none""#;
+            return Err(section.wrong("compression", "there is no such compression", remedy));
+        }
+    };
     let purge_every = section.duration("purge_every", Duration::ZERO..=Duration::from_secs(365 * 86_400))?;
     Ok(StorageKeys {
         snap_count: section.number("snap_count", 2..=1_000_000_000)?.unwrap_or(100_000),
@@ -89,6 +99,7 @@ fn storage(section: &Section<'_>) -> Result<StorageKeys, ConfigError> {
         prealloc: section.size("prealloc", 4 * KIB..=4 * GIB)?.unwrap_or(64 * MIB),
         retain: section.number32("retain", 3..=10_000)?.unwrap_or(3),
         purge_every: purge_every.filter(|every| !every.is_zero()),
+        compression,
     })
 }
 
@@ -155,6 +166,7 @@ fn limits(section: &Section<'_>) -> Result<LimitKeys, ConfigError> {
 struct Places {
     base: PathBuf,
     data_dir: PathBuf,
+    txn_log_dir: Option<PathBuf>,
     admin: bool,
 }
 
@@ -179,10 +191,12 @@ fn servers(merged: &Merged, places: &Places) -> Result<BTreeMap<Sid, Server>, Co
                 return Err(section.wrong(key, problem, "choose another host or port"));
             }
         }
-        if let Some(other) = servers.values().find(|other| other.data_dir == server.data_dir) {
-            let problem =
-                format!("server {} has the directory {} already", other.id, server.data_dir.display());
-            return Err(section.wrong("data_dir", problem, "give each server its own"));
+        for (key, dir) in server.directories() {
+            let taken = |other: &&Server| other.directories().iter().any(|(_, theirs)| *theirs == dir);
+            if let Some(other) = servers.values().find(taken) {
+                let problem = format!("server {} has the directory {} already", other.id, dir.display());
+                return Err(section.wrong(key, problem, "give each server its own"));
+            }
         }
         servers.insert(sid, server);
     }
@@ -202,6 +216,10 @@ fn server(section: &Section<'_>, id: Sid, places: &Places) -> Result<Server, Con
         Some(own) => places.base.join(own),
         None => places.data_dir.join(id.to_string()),
     };
+    let txn_log_dir = match section.text("txn_log_dir")? {
+        Some(own) => Some(places.base.join(own)),
+        None => places.txn_log_dir.as_ref().map(|dir| dir.join(id.to_string())),
+    };
     let admin = match address(section, "admin")? {
         None if places.admin => {
             let remedy = format!(
@@ -218,6 +236,8 @@ fn server(section: &Section<'_>, id: Sid, places: &Places) -> Result<Server, Con
         client: required(section, "client", 2181)?,
         peer: required(section, "peer", 2888)?,
         admin,
+        // Named twice, it is one directory.
+        txn_log_dir: txn_log_dir.filter(|dir| *dir != data_dir),
         data_dir,
         weight: section.number32("weight", 0..=1_000_000)?.unwrap_or(1),
         group: section.number32("group", 0..=254)?.unwrap_or(0),

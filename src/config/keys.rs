@@ -10,7 +10,7 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
     ("peer", &["connect_timeout", "notification_min", "notification_max", "protocol", "tls"]),
     ("admin", &["enabled", "four_letter_words"]),
     ("limits", &["max_frame", "max_outstanding", "throttle"]),
-    ("server", &["id", "role", "client", "peer", "admin", "data_dir", "weight", "group"]),
+    ("server", &["id", "role", "client", "peer", "admin", "data_dir", "txn_log_dir", "weight", "group"]),
 ];
 
 /// Sections that are part of the format and not of this version.

@@ -5,7 +5,7 @@
 //! [`Cluster`]: complete, typed, never changed afterwards. Every fault on the way is a [`ConfigError`], one
 //! line with file, key, value and remedy, and ends the process with [`EXIT_CONFIG`].
 //!
-//! Keys that the format has but this version does not (TLS, compression, reconfiguration, ACL providers) are
+//! Keys that the format has but this version does not (TLS, reconfiguration, ACL providers) are
 //! refused by name: a limit or a lock that is silently ignored is worse than none.
 
 mod address;
@@ -27,6 +27,8 @@ use slog::{Logger, info, warn};
 use zabra_actors::core::leader::Timing;
 use zabra_actors::core::quorum::{Ensemble, Member};
 use zabra_actors::types::{Membership, Sid};
+
+use crate::disk::Compression;
 
 pub use address::Address;
 pub use error::{ConfigError, EXIT_CONFIG};
@@ -113,6 +115,8 @@ pub struct StorageKeys {
     /// Time between purges, as zoo.cfg has it. Kept for that file's sake: a purge follows every snapshot, and
     /// nothing else makes files superfluous.
     pub purge_every: Option<Duration>,
+    /// How snapshots are written.
+    pub compression: Compression,
 }
 
 /// `[client]`.
@@ -167,8 +171,10 @@ pub struct Server {
     /// Where operators look; `None` when `admin.enabled` is false. Nobody is asked for a password there, so
     /// it belongs on loopback or on a network of operators.
     pub admin: Option<Address>,
-    /// Its log, snapshots and epoch files.
+    /// Its snapshots and epoch files, and its log, unless that has a directory of its own.
     pub data_dir: PathBuf,
+    /// The log's own directory, best on another disk.
+    pub txn_log_dir: Option<PathBuf>,
     /// Votes it has.
     pub weight: u32,
     /// Its group in a hierarchical quorum.
@@ -193,7 +199,8 @@ impl Server {
 
     /// Every directory it writes to, with its key.
     pub fn directories(&self) -> Vec<(&'static str, &Path)> {
-        vec![("data_dir", self.data_dir.as_path())]
+        let log = self.txn_log_dir.as_ref().map(|dir| ("txn_log_dir", dir.as_path()));
+        std::iter::once(("data_dir", self.data_dir.as_path())).chain(log).collect()
     }
 }
 
@@ -299,6 +306,7 @@ impl Cluster {
             format!("storage.snap_count={} storage.snap_size={}B", s.snap_count, s.snap_size),
             format!("storage.prealloc={}B storage.retain={}", s.prealloc, s.retain),
             format!("storage.purge_every={}", time(s.purge_every.unwrap_or_default())),
+            format!("storage.compression={}", s.compression.name()),
             format!("client.max_connections_per_ip={}", unlimited(c.max_connections_per_ip)),
             format!("client.max_connections={}", unlimited(c.max_connections)),
             format!("peer.connect_timeout={}", time(p.connect_timeout)),

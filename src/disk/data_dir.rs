@@ -13,7 +13,12 @@ use std::sync::Arc;
 use slog::{Logger, o};
 use zabra_actors::types::{Fault, Sid, Zxid};
 
+use super::compression::Compression;
 use super::fs::{Disk, DiskFile};
+use super::sync_mark;
+
+/// The directory in a directory; Apache's number for its formats.
+pub(super) const VERSION_2: &str = "version-2";
 
 /// By how much a log file grows ahead of its records, in bytes (Apache's preAllocSize): an fsync is
 /// cheaper when the length of the file stays.
@@ -27,18 +32,29 @@ pub const MIN_RETAIN: usize = 3;
 pub struct DiskSettings {
     /// The server's directory, `data/<id>`; Apache's dataDir.
     pub dir: PathBuf,
+    /// The log's own directory, if it has one; Apache's dataLogDir.
+    pub log_dir: Option<PathBuf>,
     /// The server's id, kept in `myid` so that a directory cannot be mistaken for another server's.
     pub id: Sid,
     /// See [`PREALLOCATE`]; 0 is off.
     pub preallocate: u64,
     /// Verified snapshots that a purge keeps; at least [`MIN_RETAIN`].
     pub retain: usize,
+    /// How snapshots are written. They are read however they are.
+    pub compression: Compression,
 }
 
 impl DiskSettings {
     /// The defaults for a directory.
     pub fn new(dir: impl Into<PathBuf>, id: Sid) -> DiskSettings {
-        DiskSettings { dir: dir.into(), id, preallocate: PREALLOCATE, retain: MIN_RETAIN }
+        DiskSettings {
+            dir: dir.into(),
+            log_dir: None,
+            id,
+            preallocate: PREALLOCATE,
+            retain: MIN_RETAIN,
+            compression: Compression::None,
+        }
     }
 }
 
@@ -49,7 +65,37 @@ pub(super) struct DataDir {
     pub(super) log: Logger,
     /// `<dir>/version-2`.
     files: PathBuf,
-    _lock: Box<dyn Send + Sync>,
+    /// Where the log is: `<log_dir>/version-2`, mostly the same.
+    logs: PathBuf,
+    _locks: Vec<Box<dyn Send + Sync>>,
+}
+
+/// The file of a snapshot. A later one is greater.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SnapFile {
+    /// What it has in its name: the tree is, or was when it was begun, at this transaction.
+    pub zxid: Zxid,
+    /// Its name.
+    pub name: String,
+}
+
+impl SnapFile {
+    /// `snapshot.<hex>` and the compression's suffix.
+    pub(super) fn new(zxid: Zxid, compression: Compression) -> SnapFile {
+        SnapFile { zxid, name: format!("snapshot.{:x}{}", zxid.0, compression.suffix()) }
+    }
+
+    /// Reads a name; `None` when it is none of a snapshot.
+    pub(super) fn parse(name: &str) -> Option<SnapFile> {
+        let (zxid, _) = parse("snapshot.", name)?;
+        Some(SnapFile { zxid, name: name.to_string() })
+    }
+
+    /// As its suffix says.
+    pub(super) fn compression(&self) -> Compression {
+        let suffix = parse("snapshot.", &self.name).map_or("", |(_, suffix)| suffix);
+        Compression::of_suffix(suffix)
+    }
 }
 
 /// The log files and snapshots of a directory.
@@ -58,9 +104,7 @@ pub(super) struct Files {
     /// Names of log files, ascending: the zxid of the first record of each.
     pub(super) logs: Vec<Zxid>,
     /// Snapshots, ascending.
-    pub(super) snapshots: Vec<Zxid>,
-    /// Snapshots with a suffix behind the zxid, which are not read here: name and zxid.
-    pub(super) compressed: Vec<(String, Zxid)>,
+    pub(super) snapshots: Vec<SnapFile>,
     /// All the rest.
     pub(super) others: Vec<String>,
 }
@@ -71,21 +115,45 @@ impl DataDir {
         settings: DiskSettings,
         log: Logger,
     ) -> Result<Arc<DataDir>, Fault> {
-        let files = settings.dir.join("version-2");
-        explain("create the directory", &files, disk.create_dir_all(&files))?;
-        let lock_file = files.join(".lock");
-        let lock = disk.lock(&lock_file).map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => Fault(format!(
-                "{} is locked: another server is running in this directory; stop it, or give this one \
-                 a data_dir of its own",
-                lock_file.display()
-            )),
-            _ => fault("lock", &lock_file, error),
-        })?;
+        let files = settings.dir.join(VERSION_2);
+        let logs = settings.log_dir.as_ref().unwrap_or(&settings.dir).join(VERSION_2);
+        let mut locks = Vec::new();
+        for dir in [&files, &logs] {
+            explain("create the directory", dir, disk.create_dir_all(dir))?;
+            if locks.is_empty() || logs != files {
+                locks.push(lock(disk.as_ref(), &dir.join(".lock"))?);
+            }
+        }
         let log = log.new(o!("dir" => files.display().to_string()));
-        let dir = DataDir { disk, settings, log, files, _lock: lock };
+        let dir = DataDir { disk, settings, log, files, logs, _locks: locks };
         dir.check_id()?;
+        dir.check_places()?;
         Ok(Arc::new(dir))
+    }
+
+    /// With two directories, each file must be in its own: a start without those that are not would be one
+    /// without what they hold.
+    fn check_places(&self) -> Result<(), Fault> {
+        if self.logs == self.files {
+            return Ok(());
+        }
+        let astray = |dir: &Path, is_astray: fn(&str) -> bool| {
+            let names = explain("list", dir, self.disk.list(dir))?;
+            Ok(names.into_iter().map(|(name, _)| name).find(|name| is_astray(name)))
+        };
+        let (kind, file, place) = match astray(&self.files, |name| parse("log.", name).is_some())? {
+            Some(name) => ("a log file", self.files.join(name), &self.logs),
+            None => match astray(&self.logs, |name| SnapFile::parse(name).is_some())? {
+                Some(name) => ("a snapshot", self.logs.join(name), &self.files),
+                None => return Ok(()),
+            },
+        };
+        Err(Fault(format!(
+            "{} is {kind} in the wrong directory: with cluster.txn_log_dir snapshots and logs are apart; move such \
+             files to {}, or leave txn_log_dir out",
+            file.display(),
+            place.display()
+        )))
     }
 
     /// `myid` says whose directory this is; a new one is marked as ours.
@@ -111,17 +179,25 @@ impl DataDir {
 
     /// The path of a file in `version-2`.
     pub(super) fn path(&self, name: &str) -> PathBuf {
-        self.files.join(name)
+        let of_the_log = name.starts_with("log.") || name == sync_mark::NAME;
+        if of_the_log { self.logs.join(name) } else { self.files.join(name) }
+    }
+
+    /// Where the log is.
+    pub(super) fn logs(&self) -> &Path {
+        &self.logs
     }
 
     pub(super) fn list(&self) -> Result<Files, Fault> {
         let mut found = Files::default();
-        let names = explain("list", &self.files, self.disk.list(&self.files))?;
+        let mut names = explain("list", &self.files, self.disk.list(&self.files))?;
+        if self.logs != self.files {
+            names.extend(explain("list", &self.logs, self.disk.list(&self.logs))?);
+        }
         for (name, _) in names {
-            match (parse("log.", &name), parse("snapshot.", &name)) {
+            match (parse("log.", &name), SnapFile::parse(&name)) {
                 (Some((zxid, "")), _) => found.logs.push(zxid),
-                (_, Some((zxid, ""))) => found.snapshots.push(zxid),
-                (_, Some((zxid, _))) => found.compressed.push((name, zxid)),
+                (_, Some(snapshot)) => found.snapshots.push(snapshot),
                 _ => found.others.push(name),
             }
         }
@@ -145,6 +221,11 @@ impl DataDir {
         explain("open", &path, self.disk.read(&path))
     }
 
+    /// A snapshot's plain bytes.
+    pub(super) fn read_snapshot(&self, file: &SnapFile) -> Result<Box<dyn Read + Send>, Fault> {
+        Ok(file.compression().reader(self.read(&file.name)?))
+    }
+
     pub(super) fn rename(&self, from: &str, to: &str) -> Result<(), Fault> {
         let to = self.path(to);
         explain("rename a file to", &to, self.disk.rename(&self.path(from), &to))
@@ -161,7 +242,11 @@ impl DataDir {
 
     /// Makes creations, renames and removals durable.
     pub(super) fn sync_names(&self) -> Result<(), Fault> {
-        explain("fsync the directory", &self.files, self.disk.sync_dir(&self.files))
+        explain("fsync the directory", &self.files, self.disk.sync_dir(&self.files))?;
+        if self.logs == self.files {
+            return Ok(());
+        }
+        explain("fsync the directory", &self.logs, self.disk.sync_dir(&self.logs))
     }
 
     /// Makes the content of a file durable that somebody may have written without.
@@ -176,7 +261,8 @@ impl DataDir {
 
     /// Replaces a small file: durable when this returns, and at a crash either the old or the new.
     pub(super) fn replace(&self, name: &str, content: &[u8]) -> Result<(), Fault> {
-        self.replace_in(&self.files, name, content)
+        let path = self.path(name);
+        self.replace_in(path.parent().expect("it is in a directory"), name, content)
     }
 
     fn replace_in(&self, dir: &Path, name: &str, content: &[u8]) -> Result<(), Fault> {
@@ -211,11 +297,6 @@ pub(super) fn log_name(first: Zxid) -> String {
     format!("log.{:x}", first.0)
 }
 
-/// `snapshot.<hex>`.
-pub(super) fn snapshot_name(zxid: Zxid) -> String {
-    format!("snapshot.{:x}", zxid.0)
-}
-
 /// The zxid in a file's name, and what follows it (a compression's suffix).
 fn parse<'a>(prefix: &str, name: &'a str) -> Option<(Zxid, &'a str)> {
     let rest = name.strip_prefix(prefix)?;
@@ -223,6 +304,17 @@ fn parse<'a>(prefix: &str, name: &'a str) -> Option<(Zxid, &'a str)> {
     // No sign, and nothing negative: Apache ignores those files, and so do we.
     let digits = rest[..end].bytes().all(|b| b.is_ascii_hexdigit()).then_some(&rest[..end])?;
     Some((Zxid(i64::from_str_radix(digits, 16).ok()?), &rest[end..]))
+}
+
+fn lock(disk: &dyn Disk, file: &Path) -> Result<Box<dyn Send + Sync>, Fault> {
+    disk.lock(file).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => Fault(format!(
+            "{} is locked: another server is running in this directory; stop it, or give this one a directory of \
+             its own",
+            file.display()
+        )),
+        _ => fault("lock", file, error),
+    })
 }
 
 /// A disk's error with what was being done, to what, and what may help.

@@ -7,7 +7,8 @@
 use slog::info;
 use zabra_actors::types::{Fault, Zxid};
 
-use super::data_dir::{DataDir, log_name, snapshot_name};
+use super::compression::Compression;
+use super::data_dir::{DataDir, SnapFile, log_name};
 use super::snap_store::verify;
 use super::sync_mark::SyncMark;
 
@@ -25,16 +26,24 @@ pub(super) fn note(dir: &DataDir, zxid: Zxid) -> Result<(), Fault> {
 pub(super) fn finish(dir: &DataDir) -> Result<(), Fault> {
     let Some(text) = dir.first_line(INSTALLING)? else { return Ok(()) };
     let named = i64::from_str_radix(&text, 16).ok().map(Zxid);
-    let zxid = named.filter(|zxid| is_sound(dir, *zxid).unwrap_or(false));
-    if let Some(zxid) = zxid {
+    if let Some(zxid) = named
+        && is_there(dir, zxid)?
+        && verify(dir, &installed(zxid))?
+    {
         info!(dir.log, "finishing the installation of a leader's snapshot"; "zxid" => %zxid);
         remove_all_but(dir, zxid)?;
     }
     done(dir)
 }
 
-fn is_sound(dir: &DataDir, zxid: Zxid) -> Result<bool, Fault> {
-    Ok(dir.list()?.snapshots.contains(&zxid) && verify(dir, zxid)?)
+/// The file of a leader's snapshot; such a one comes over the network, and is not compressed.
+pub(super) fn installed(zxid: Zxid) -> SnapFile {
+    SnapFile::new(zxid, Compression::None)
+}
+
+/// Has the leader's snapshot got its name?
+pub(super) fn is_there(dir: &DataDir, zxid: Zxid) -> Result<bool, Fault> {
+    Ok(dir.list()?.snapshots.contains(&installed(zxid)))
 }
 
 /// Removes every log file and every other snapshot.
@@ -45,11 +54,8 @@ pub(super) fn remove_all_but(dir: &DataDir, zxid: Zxid) -> Result<(), Fault> {
     for first in files.logs.iter().rev() {
         dir.remove(&log_name(*first))?;
     }
-    for other in files.snapshots.iter().filter(|other| **other != zxid) {
-        dir.remove(&snapshot_name(*other))?;
-    }
-    for (name, _) in &files.compressed {
-        dir.remove(name)?;
+    for other in files.snapshots.iter().filter(|other| **other != installed(zxid)) {
+        dir.remove(&other.name)?;
     }
     dir.sync_names()
 }

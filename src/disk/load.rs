@@ -12,7 +12,7 @@ use zabra_actors::core::tree::Tree;
 use zabra_actors::core::watches::Change;
 use zabra_actors::types::{Entry, Fault, Zxid};
 
-use super::data_dir::{DataDir, Files, snapshot_name};
+use super::data_dir::{DataDir, Files, SnapFile, fault};
 use super::replay::{Repair, replay};
 use super::snapshot_reader::{BadSnapshot, Summary, read_tree};
 
@@ -21,14 +21,15 @@ pub(super) struct Loaded {
     pub(super) tree: Tree,
     pub(super) history: History,
     /// The snapshot it began with.
-    pub(super) snapshot: Zxid,
+    pub(super) snapshot: SnapFile,
     /// What is to be done before the log is written on.
     pub(super) repair: Option<Repair>,
 }
 
 /// Loads everything; changes nothing.
 pub(super) fn load(dir: &DataDir, files: &Files) -> Result<Loaded, Fault> {
-    let Snapshot { tree, zxid, summary, skipped } = newest_snapshot(dir, files)?;
+    let Snapshot { tree, file, summary, skipped } = newest_snapshot(dir, files)?;
+    let zxid = file.zxid;
     // Until it has caught up with its own digest block, a fuzzy snapshot matches no digest.
     let fuzzy_until = summary.digest.map_or(zxid, |(at, _)| at.max(zxid));
     let mut replayer = Replayer {
@@ -53,8 +54,8 @@ pub(super) fn load(dir: &DataDir, files: &Files) -> Result<Loaded, Fault> {
     }
     let Replayer { mut history, tree, .. } = replayer;
     history.apply_to(replayed.last);
-    info!(dir.log, "loaded"; "snapshot" => %zxid, "last" => %replayed.last, "znodes" => tree.node_count());
-    Ok(Loaded { tree, history, snapshot: zxid, repair: replayed.repair })
+    info!(dir.log, "loaded"; "snapshot" => &file.name, "last" => %replayed.last, "znodes" => tree.node_count());
+    Ok(Loaded { tree, history, snapshot: file, repair: replayed.repair })
 }
 
 struct Replayer {
@@ -98,7 +99,7 @@ impl Replayer {
 
 struct Snapshot {
     tree: Tree,
-    zxid: Zxid,
+    file: SnapFile,
     summary: Summary,
     /// Newer ones that cannot be read, and why.
     skipped: Vec<(Zxid, String)>,
@@ -106,26 +107,18 @@ struct Snapshot {
 
 fn newest_snapshot(dir: &DataDir, files: &Files) -> Result<Snapshot, Fault> {
     let mut skipped = Vec::new();
-    for (name, zxid) in &files.compressed {
-        let why = format!(
-            "{name} is compressed, which is not supported: unpack it, or let Apache write one with \
-             snapshot.compression.method empty"
-        );
-        skipped.push((*zxid, why));
-    }
-    for zxid in files.snapshots.iter().rev() {
-        let name = snapshot_name(*zxid);
-        match read_tree(dir.read(&name)?, *zxid) {
+    for file in files.snapshots.iter().rev() {
+        let SnapFile { zxid, name } = file;
+        match read_tree(dir.read_snapshot(file)?, *zxid) {
             Ok((tree, summary)) => {
+                // The same tree in another file is no loss.
                 skipped.retain(|(other, _)| other > zxid);
                 for (_, why) in &skipped {
-                    warn!(dir.log, "skipping a snapshot for an older one"; "why" => why, "for" => &name);
+                    warn!(dir.log, "skipping a snapshot for an older one"; "why" => why, "for" => name);
                 }
-                return Ok(Snapshot { tree, zxid: *zxid, summary, skipped });
+                return Ok(Snapshot { tree, file: file.clone(), summary, skipped });
             }
-            Err(BadSnapshot::Disk(error)) => {
-                return Err(super::data_dir::fault("read", &dir.path(&name), error));
-            }
+            Err(BadSnapshot::Disk(error)) => return Err(fault("read", &dir.path(name), error)),
             Err(BadSnapshot::Damaged(how)) => skipped.push((*zxid, format!("{name} is {how}"))),
         }
     }
@@ -142,10 +135,10 @@ fn newest_snapshot(dir: &DataDir, files: &Files) -> Result<Snapshot, Fault> {
 fn unreadable(dir: &DataDir, missing: Zxid, last: Zxid, skipped: &[(Zxid, String)]) -> Fault {
     let why = skipped.iter().find(|(zxid, _)| *zxid == missing).map_or("", |(_, why)| why);
     Fault(format!(
-        "in {}: {why}; and the log (it ends at {last}) does not lead from an older snapshot through {missing}, \
+        "in {}/: {why}; and the log (it ends at {last}) does not lead from an older snapshot through {missing}, \
          so that transactions would be lost. In an ensemble that is well let the server start empty (remove \
          version-2) and it gets everything from the leader; else restore the snapshot, or remove it to give \
          up what only it holds",
-        dir.path("").display()
+        dir.logs().display()
     ))
 }

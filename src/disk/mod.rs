@@ -19,9 +19,11 @@
 //! - what cannot be told from lost data is never repaired silently: the server refuses to start and says
 //!   which file, which offset, and what to do.
 //!
-//! Deliberately absent: compressed snapshots (refused with a message), snapshots and logs in separate
-//! directories, Apache's fuzzy snapshots (read, but never written).
+//! Snapshots may be compressed (compression.rs), and the log may have a directory of its own.
+//!
+//! Deliberately absent: Apache's fuzzy snapshots (read, but never written).
 
+mod compression;
 mod data_dir;
 mod epochs;
 mod fs;
@@ -43,7 +45,8 @@ use std::sync::Arc;
 
 use zabra_actors::types::Fault;
 
-pub use data_dir::{DiskSettings, MIN_RETAIN, PREALLOCATE};
+pub use compression::Compression;
+pub use data_dir::{DiskSettings, MIN_RETAIN, PREALLOCATE, SnapFile};
 pub use fs::{Disk, DiskFile, RealDisk};
 pub use log_reader::{End, LogReader, Next, Record};
 pub use sim::{Injected, SimDisk};

@@ -205,10 +205,10 @@ impl Walk<'_> {
 
 fn lost(dir: &DataDir, last: Zxid, mark: SyncMark) -> Fault {
     Fault(format!(
-        "the log in {} ends at {last}, but was durable up to {}: log files are missing, or the disk has lost \
+        "the log in {}/ ends at {last}, but was durable up to {}: log files are missing, or the disk has lost \
          what it had synced. In an ensemble that is well let the server start empty (remove version-2) and it \
          gets everything from the leader; else restore the files. If they were cut on purpose, remove {}",
-        dir.path("").display(),
+        dir.logs().display(),
         mark.synced,
         dir.path(".synced").display()
     ))

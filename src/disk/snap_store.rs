@@ -10,17 +10,17 @@ use zabra_actors::core::tree::Tree;
 use zabra_actors::ports::SnapStore;
 use zabra_actors::types::{Fault, Zxid};
 
-use super::data_dir::{DataDir, MIN_RETAIN, explain, fault, log_name, snapshot_name};
+use super::data_dir::{DataDir, MIN_RETAIN, SnapFile, explain, fault, log_name};
 use super::fs::DiskFile;
 use super::install::{self, RECEIVED};
 use super::snapshot;
-use super::snapshot_reader::{BadSnapshot, Ignore, read_snapshot, read_tree};
+use super::snapshot_reader::{BadSnapshot, DigestSum, read_snapshot, read_tree};
 
 /// The snapshots of a directory.
 pub struct FileSnapStore {
     dir: Arc<DataDir>,
     /// Read from beginning to end since they were written; purges count on them.
-    verified: BTreeSet<Zxid>,
+    verified: BTreeSet<SnapFile>,
     incoming: Option<Incoming>,
 }
 
@@ -39,24 +39,22 @@ impl FileSnapStore {
     fn purge(&mut self) -> Result<(), Fault> {
         let files = self.dir.list()?;
         let retain = self.dir.settings.retain.max(MIN_RETAIN);
-        self.verified.retain(|zxid| files.snapshots.contains(zxid));
+        self.verified.retain(|file| files.snapshots.contains(file));
         let mut kept = Vec::new();
-        for zxid in files.snapshots.iter().rev() {
-            if kept.len() < retain && self.check(*zxid)? {
-                kept.push(*zxid);
+        for file in files.snapshots.iter().rev() {
+            // Two files of one zxid are one snapshot.
+            if kept.len() < retain && kept.last() != Some(&file.zxid) && self.check(file)? {
+                kept.push(file.zxid);
             }
         }
         let Some(oldest) = kept.get(retain - 1).copied() else { return Ok(()) };
-        let snapshots = files.snapshots.iter().filter(|zxid| **zxid < oldest);
+        let snapshots = files.snapshots.iter().filter(|file| file.zxid < oldest);
         // The records behind the oldest snapshot begin in the newest file that does not begin behind it.
         let needed = files.logs.iter().rev().find(|first| **first <= oldest).copied().unwrap_or(oldest);
         let logs = files.logs.iter().filter(|first| **first < needed);
-        let compressed = files.compressed.iter().filter(|(_, zxid)| *zxid < oldest);
         // Oldest first, so that what is left has no holes at any time.
-        let names: Vec<_> = (snapshots.map(|zxid| snapshot_name(*zxid)))
-            .chain(compressed.map(|(name, _)| name.clone()))
-            .chain(logs.map(|first| log_name(*first)))
-            .collect();
+        let names: Vec<_> =
+            (snapshots.map(|file| file.name.clone())).chain(logs.map(|first| log_name(*first))).collect();
         for name in &names {
             self.dir.remove(name)?;
         }
@@ -68,13 +66,13 @@ impl FileSnapStore {
     }
 
     /// Has this snapshot been, or can it now be, read from beginning to end?
-    fn check(&mut self, zxid: Zxid) -> Result<bool, Fault> {
-        if self.verified.contains(&zxid) {
+    fn check(&mut self, file: &SnapFile) -> Result<bool, Fault> {
+        if self.verified.contains(file) {
             return Ok(true);
         }
-        let sound = verify(&self.dir, zxid)?;
+        let sound = verify(&self.dir, file)?;
         if sound {
-            self.verified.insert(zxid);
+            self.verified.insert(file.clone());
         }
         Ok(sound)
     }
@@ -99,8 +97,8 @@ impl FileSnapStore {
 
 impl SnapStore for FileSnapStore {
     fn save(&mut self, tree: &Tree) -> Result<(), Fault> {
-        self.verified.remove(&tree.zxid());
-        snapshot::save(&self.dir, tree)?;
+        let saved = snapshot::save(&self.dir, tree)?;
+        self.verified.insert(saved);
         self.purge()
     }
 
@@ -127,9 +125,10 @@ impl SnapStore for FileSnapStore {
         };
         // From the rename on, the old log belongs to another history: see `install.rs`.
         install::note(&self.dir, zxid)?;
-        self.dir.rename(RECEIVED, &snapshot_name(zxid))?;
+        let snapshot = install::installed(zxid);
+        self.dir.rename(RECEIVED, &snapshot.name)?;
         self.dir.sync_names()?;
-        self.verified.insert(zxid);
+        self.verified.insert(snapshot);
         Ok(Some(tree))
     }
 
@@ -148,11 +147,11 @@ impl SnapStore for FileSnapStore {
 }
 
 /// Reads a snapshot from beginning to end, and makes durable what was read: Apache does not.
-pub(super) fn verify(dir: &DataDir, zxid: Zxid) -> Result<bool, Fault> {
-    let name = snapshot_name(zxid);
-    match read_snapshot(dir.read(&name)?, &mut Ignore) {
-        Ok(_) => dir.sync_file(&name).map(|()| true),
-        Err(BadSnapshot::Disk(error)) => Err(fault("read", &dir.path(&name), error)),
+pub(super) fn verify(dir: &DataDir, file: &SnapFile) -> Result<bool, Fault> {
+    let name = &file.name;
+    match read_snapshot(dir.read_snapshot(file)?, &mut DigestSum::default()) {
+        Ok(_) => dir.sync_file(name).map(|()| true),
+        Err(BadSnapshot::Disk(error)) => Err(fault("read", &dir.path(name), error)),
         Err(BadSnapshot::Damaged(how)) => {
             warn!(dir.log, "a snapshot is damaged"; "name" => name, "how" => how);
             Ok(false)

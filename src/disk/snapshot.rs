@@ -13,13 +13,18 @@
 //! A tree is frozen, so a snapshot holds it exactly as it was at its zxid; Apache's are fuzzy.
 
 use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use zabra_actors::core::tree::{NodeView, PersistedStat, Tree};
+use slog::debug;
+use zabra_actors::core::tree::{DIGEST_VERSION, NodeView, PersistedStat, Tree};
 use zabra_actors::types::{Acl, Fault, SessionId, Zxid, perms};
 
-use super::data_dir::{DataDir, explain, snapshot_name};
+use super::compression::Packer;
+use super::data_dir::{DataDir, SnapFile, explain};
+use super::fs::DiskFile;
+use super::snapshot_reader::{DigestSum, read_snapshot};
 
 /// Bytes of a piece; only the last is shorter.
 const PIECE: usize = 64 << 10;
@@ -28,8 +33,6 @@ const PIECE: usize = 64 << 10;
 pub(super) const MAGIC: [u8; 4] = *b"ZKSN";
 /// The only version there ever was.
 pub(super) const VERSION: i32 = 2;
-/// Of the digests: the sum of CRC-32s over all znodes, since 3.6.
-pub(super) const DIGEST_VERSION: i32 = 2;
 /// The key of `world:anyone` with all permissions, which is in no table.
 pub(super) const OPEN_ACL_KEY: i64 = -1;
 
@@ -49,21 +52,58 @@ pub(super) fn expected_digest(tree: &Tree) -> Option<(Zxid, i64)> {
     (tree.zxid() != Zxid::ZERO).then(|| (tree.zxid(), tree.digest()))
 }
 
-/// Writes a tree's snapshot durably: under a name that Apache ignores, then under its own.
-pub(super) fn save(dir: &DataDir, tree: &Tree) -> Result<(), Fault> {
-    let unfinished = format!("{UNFINISHED}{:x}", tree.zxid().0);
-    let mut file = dir.create(&unfinished)?;
-    let (mut offset, mut result) = (0, Ok(()));
+/// Writes a tree's snapshot durably: under a name that Apache ignores; reads it back; then gives it its own.
+pub(super) fn save(dir: &DataDir, tree: &Tree) -> Result<SnapFile, Fault> {
+    let compression = dir.settings.compression;
+    let snapshot = SnapFile::new(tree.zxid(), compression);
+    let unfinished = format!("{UNFINISHED}{}", snapshot.name);
+    let path = dir.path(&unfinished);
+    let mut packer = Packer::new(compression, FileWriter { file: dir.create(&unfinished)?, offset: 0 });
+    let mut written = Ok(());
     encode(tree, &mut |piece| {
-        if result.is_ok() {
-            result = explain("write", &dir.path(&unfinished), file.write_at(offset, &piece));
-            offset += piece.len() as u64;
+        if written.is_ok() {
+            written = packer.write_all(&piece);
         }
     });
-    result?;
-    explain("fsync", &dir.path(&unfinished), file.sync())?;
-    dir.rename(&unfinished, &snapshot_name(tree.zxid()))?;
-    dir.sync_names()
+    let mut output = explain("write", &path, written.and_then(|()| packer.finish()))?;
+    explain("fsync", &path, output.file.sync())?;
+    check_written(dir, compression.reader(dir.read(&unfinished)?), tree)
+        .map_err(|wrong| Fault(format!("{} was written and is wrong: {wrong}", path.display())))?;
+    dir.rename(&unfinished, &snapshot.name)?;
+    dir.sync_names()?;
+    Ok(snapshot)
+}
+
+/// A snapshot counts when it has been read as a whole, and is of the tree it was made of.
+fn check_written(dir: &DataDir, input: impl Read, tree: &Tree) -> Result<(), String> {
+    let mut sum = DigestSum::default();
+    let summary = read_snapshot(input, &mut sum).map_err(|error| error.to_string())?;
+    if summary.digest != expected_digest(tree) || sum.digest != tree.digest() {
+        let (expected, found) = (tree.digest(), sum.digest);
+        return Err(format!(
+            "its digest is {found:#x}, not {expected:#x}; look for faults of memory or disk"
+        ));
+    }
+    debug!(dir.log, "verified"; "zxid" => %tree.zxid(), "digest" => sum.digest);
+    Ok(())
+}
+
+/// A file that is written from its beginning to its end.
+struct FileWriter {
+    file: Box<dyn DiskFile>,
+    offset: u64,
+}
+
+impl Write for FileWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write_at(self.offset, bytes)?;
+        self.offset += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(()) // nothing is kept back
+    }
 }
 
 /// How the names of snapshots begin that are being written.

@@ -13,10 +13,13 @@ use std::fmt;
 use std::io::{self, BufReader, Read};
 use std::sync::Arc;
 
-use zabra_actors::core::tree::{PersistedStat, Tree, TreeLoader};
+use zabra_actors::core::tree::{
+    DIGEST_VERSION, PersistedStat, Tree, TreeLoader, content_crc, is_digested, node_digest,
+};
 use zabra_actors::types::{Acl, Id, SessionId, Zxid, perms};
 
-use super::snapshot::{DIGEST_VERSION, MAGIC, OPEN_ACL_KEY, VERSION};
+use super::compression::is_damage;
+use super::snapshot::{MAGIC, OPEN_ACL_KEY, VERSION};
 
 /// No path, datum or ACL id is longer, in bytes; far above what a client may send (about 1 MiB).
 const MAX_BUFFER: usize = 256 << 20;
@@ -72,19 +75,34 @@ pub struct Summary {
     pub last_processed: Option<Zxid>,
 }
 
-/// Verifies without keeping anything.
-pub(super) struct Ignore;
+/// Verifies without keeping anything but sums.
+#[derive(Debug, Default)]
+pub(super) struct DigestSum {
+    /// The digest of the tree that was read.
+    pub(super) digest: i64,
+    /// Its znodes.
+    pub(super) nodes: u64,
+    /// Its sessions.
+    pub(super) sessions: u64,
+}
 
-impl Visitor for Ignore {
-    fn session(&mut self, _session: SessionId, _timeout_ms: i32) {}
+impl Visitor for DigestSum {
+    fn session(&mut self, _session: SessionId, _timeout_ms: i32) {
+        self.sessions += 1;
+    }
 
     fn node(
         &mut self,
-        _path: &str,
-        _data: Option<&[u8]>,
+        path: &str,
+        data: Option<&[u8]>,
         _acl: &Arc<[Acl]>,
-        _stat: PersistedStat,
+        stat: PersistedStat,
     ) -> Result<(), String> {
+        self.nodes += 1;
+        if is_digested(path) {
+            let node = node_digest(content_crc(path, data), &stat);
+            self.digest = self.digest.wrapping_add(node);
+        }
         Ok(())
     }
 }
@@ -200,7 +218,7 @@ impl<R: Read> Input<R> {
     fn tail(mut self) -> Result<Summary, BadSnapshot> {
         let mut bytes = Vec::new();
         let tail = self.input.by_ref().take(MAX_TAIL + 1).read_to_end(&mut bytes);
-        tail.map_err(BadSnapshot::Disk)?;
+        tail.map_err(|error| self.failed(error))?;
         let mut rest = &bytes[..];
         self.seal(&mut rest)?;
         let mut summary = Summary::default();
@@ -281,7 +299,8 @@ impl<R: Read> Input<R> {
         let Some(len) = usize::try_from(claimed).ok().filter(|len| *len <= MAX_BUFFER) else {
             return Err(self.damaged(format!("it claims {claimed} bytes of data; {MAX_BUFFER} are allowed")));
         };
-        self.input.by_ref().take(len as u64).read_to_end(bytes).map_err(BadSnapshot::Disk)?;
+        let read = self.input.by_ref().take(len as u64).read_to_end(bytes);
+        read.map_err(|error| self.failed(error))?;
         if bytes.len() < len {
             return Err(self.damaged("it ends in the middle"));
         }
@@ -300,15 +319,18 @@ impl<R: Read> Input<R> {
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], BadSnapshot> {
         let mut bytes = [0; N];
-        match self.input.read_exact(&mut bytes) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                return Err(self.damaged("it ends in the middle"));
-            }
-            other => other.map_err(BadSnapshot::Disk)?,
-        }
+        self.input.read_exact(&mut bytes).map_err(|error| self.failed(error))?;
         self.sum.write(&bytes);
         self.offset += N as u64;
         Ok(bytes)
+    }
+
+    fn failed(&self, error: io::Error) -> BadSnapshot {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => self.damaged("it ends in the middle"),
+            _ if is_damage(&error) => self.damaged(format!("it cannot be unpacked: {error}")),
+            _ => BadSnapshot::Disk(error),
+        }
     }
 
     fn damaged(&self, how: impl fmt::Display) -> BadSnapshot {

@@ -18,7 +18,8 @@ use zabra_actors::types::{Fault, Zxid};
 use super::data_dir::{DataDir, explain};
 use super::fs::DiskFile;
 
-const NAME: &str = ".synced";
+/// The mark's file.
+pub(super) const NAME: &str = ".synced";
 
 /// Two zxids and their Adler-32: within one sector, so never torn.
 const LEN: usize = 20;

@@ -10,11 +10,16 @@ use zabra_actors::core::tree::Tree;
 use zabra_actors::ports::{SnapStore, TxnStore};
 use zabra_actors::types::{Epoch, Epochs, Sid, Zxid};
 
+use super::compression::Packer;
 use super::log::tests::{entry, file_of};
-use super::{Disk, DiskSettings, FileSnapStore, FileTxnStore, SimDisk};
+use super::{Compression, Disk, DiskSettings, FileSnapStore, FileTxnStore, SimDisk, SnapFile};
 
 fn stores(disk: &SimDisk) -> (FileTxnStore, FileSnapStore) {
-    let settings = DiskSettings { preallocate: 0, ..DiskSettings::new("/d", Sid(1)) };
+    stores_of(disk, DiskSettings::new("/d", Sid(1)))
+}
+
+fn stores_of(disk: &SimDisk, settings: DiskSettings) -> (FileTxnStore, FileSnapStore) {
+    let settings = DiskSettings { preallocate: 0, ..settings };
     crate::disk::open(Arc::new(disk.clone()), settings, Logger::root(Discard, o!())).unwrap()
 }
 
@@ -112,7 +117,7 @@ fn without_a_sound_snapshot_there_is_no_start() {
     assert!(refused(&disk).contains("no snapshot to begin with in /d/version-2/, but 1 log files."));
     let mut packed = disk.create(Path::new("/d/version-2/snapshot.5.gz")).unwrap();
     packed.write_at(0, b"\x1f\x8b").unwrap();
-    assert!(refused(&disk).contains("snapshot.5.gz is compressed, which is not supported: unpack it"));
+    assert!(refused(&disk).contains("snapshot.5.gz is damaged at offset 0: it ends in the middle"));
 }
 
 #[test]
@@ -221,4 +226,89 @@ fn slow_disks_are_reported_as_a_stall() {
     txns.recover().unwrap();
     assert!(txns.stall() > Duration::ZERO);
     assert_eq!(txns.stall(), Duration::ZERO);
+}
+
+#[test]
+fn compressed_snapshots_are_written_and_read_whatever_the_setting_says() {
+    let disk = SimDisk::new();
+    let mut tree = stores(&disk).0.recover().unwrap().tree;
+    for (compression, to) in [(Compression::Gz, 5), (Compression::Snappy, 10), (Compression::None, 15)] {
+        let (mut txns, mut snaps) =
+            stores_of(&disk, DiskSettings { compression, ..DiskSettings::new("/d", Sid(1)) });
+        let found = txns.recover().unwrap();
+        assert_eq!((found.tree.zxid(), found.tree.digest()), (tree.zxid(), tree.digest()));
+        assert_eq!(found.history.base(), tree.zxid(), "from the newest snapshot");
+        grow(&mut txns, &mut tree, to);
+        snaps.save(&tree).unwrap();
+    }
+    assert_eq!(
+        names(&disk),
+        ["log.1", "log.6", "log.b", "snapshot.5.gz", "snapshot.a.snappy", "snapshot.f"],
+        "the oldest is purged, however it was written"
+    );
+    for name in ["snapshot.f", "snapshot.a.snappy"] {
+        remove(&disk, name);
+        let found = stores(&disk).0.recover().unwrap();
+        assert_eq!((found.tree.zxid(), found.tree.digest()), (tree.zxid(), tree.digest()));
+    }
+}
+
+#[test]
+fn two_files_of_one_snapshot_are_one() {
+    let (disk, _) = aged(3);
+    let zxid = SnapFile::new(Zxid(5), Compression::Gz);
+    let mut packed = Packer::new(Compression::Gz, Vec::new());
+    let mut plain = disk.read(Path::new("/d/version-2/snapshot.5")).unwrap();
+    std::io::copy(&mut plain, &mut packed).unwrap();
+    let path = Path::new("/d/version-2").join(&zxid.name);
+    disk.create(&path).unwrap().write_at(0, &packed.finish().unwrap()).unwrap();
+    let (mut txns, mut snaps) = stores(&disk);
+    let mut tree = txns.recover().unwrap().tree;
+    grow(&mut txns, &mut tree, 16);
+    snaps.save(&tree).unwrap();
+    let snapshots: Vec<_> = names(&disk).into_iter().filter(|name| name.starts_with("s")).collect();
+    assert_eq!(snapshots, ["snapshot.10", "snapshot.5", "snapshot.5.gz", "snapshot.a"]);
+}
+
+#[test]
+fn the_log_may_have_a_directory_of_its_own() {
+    let disk = SimDisk::new();
+    let apart = || DiskSettings { log_dir: Some("/l".into()), ..DiskSettings::new("/d", Sid(1)) };
+    let (mut txns, mut snaps) = stores_of(&disk, apart());
+    let mut tree = txns.recover().unwrap().tree;
+    grow(&mut txns, &mut tree, 5);
+    snaps.save(&tree).unwrap();
+    txns.roll().unwrap();
+    grow(&mut txns, &mut tree, 8);
+    let all = |dir: &str| -> Vec<String> {
+        disk.list(Path::new(dir)).unwrap().into_iter().map(|(name, _)| name).collect()
+    };
+    assert_eq!(all("/d/version-2"), ["acceptedEpoch", "currentEpoch", "snapshot.0", "snapshot.5"]);
+    assert_eq!(all("/l/version-2"), [".synced", "log.1", "log.6"]);
+    for seed in 0..50 {
+        let disk = disk.copy();
+        disk.crash(seed);
+        assert_eq!(stores_of(&disk, apart()).0.recover().unwrap().tree.zxid(), Zxid(8), "seed {seed}");
+    }
+}
+
+#[test]
+fn files_in_the_wrong_of_two_directories_are_refused() {
+    let (disk, _) = aged(2);
+    let apart =
+        |log_dir: &str| DiskSettings { log_dir: Some(log_dir.into()), ..DiskSettings::new("/d", Sid(1)) };
+    let open = |settings| {
+        let opened = crate::disk::open(Arc::new(disk.clone()), settings, Logger::root(Discard, o!()));
+        opened.err().map(|fault| fault.0).unwrap_or_default()
+    };
+    let why = open(apart("/l"));
+    assert!(why.contains("/d/version-2/log.1 is a log file in the wrong directory"), "{why}");
+    assert!(why.contains("move such files to /l/version-2, or leave txn_log_dir out"), "{why}");
+    for name in ["log.1", "log.6"] {
+        let from = Path::new("/d/version-2").join(name);
+        disk.rename(&from, &Path::new("/l/version-2").join(name)).unwrap();
+    }
+    assert_eq!(open(apart("/l")), "");
+    disk.create(Path::new("/l/version-2/snapshot.3")).unwrap();
+    assert!(open(apart("/l")).contains("/l/version-2/snapshot.3 is a snapshot in the wrong directory"));
 }

@@ -7,7 +7,7 @@ use zabra_actors::core::tree::Tree;
 use zabra_actors::ports::{Recovered, TxnStore};
 use zabra_actors::types::{Entry, Epochs, Fault, Zxid};
 
-use super::data_dir::{DataDir, Files, explain, log_name, snapshot_name};
+use super::data_dir::{DataDir, Files, explain, log_name};
 use super::load::{Loaded, load};
 use super::log::LogWriter;
 use super::log_reader::{LogReader, Next};
@@ -47,7 +47,7 @@ impl FileTxnStore {
 
     /// A new directory gets the snapshot that Apache begins with; a server of Apache could go on from it.
     fn begin_if_new(&self, files: Files) -> Result<Files, Fault> {
-        if !(files.snapshots.is_empty() && files.compressed.is_empty() && files.logs.is_empty()) {
+        if !(files.snapshots.is_empty() && files.logs.is_empty()) {
             return Ok(files);
         }
         if let Some(epoch) = self.dir.first_line("currentEpoch")?.filter(|epoch| epoch != "0") {
@@ -71,10 +71,10 @@ impl FileTxnStore {
         }
         // Written by a process that was killed, a file may be readable and yet not be on the disk.
         let removed = |file: Zxid| loaded.repair == Some(Repair::Remove { file });
-        for file in files_after(&files.logs, loaded.snapshot).iter().filter(|file| !removed(**file)) {
+        for file in files_after(&files.logs, loaded.snapshot.zxid).iter().filter(|file| !removed(**file)) {
             self.dir.sync_file(&log_name(*file))?;
         }
-        self.dir.sync_file(&snapshot_name(loaded.snapshot))?;
+        self.dir.sync_file(&loaded.snapshot.name)?;
         self.dir.sync_names()
     }
 
@@ -136,12 +136,12 @@ impl TxnStore for FileTxnStore {
         self.roll()?;
         let files = self.dir.list()?;
         let (cut, found) = self.find_cut(&files.logs, to)?;
-        let base = files.snapshots.iter().rev().find(|zxid| **zxid <= to);
-        if base.is_none() || !(found || base == Some(&to)) {
+        let base = files.snapshots.iter().rev().map(|file| file.zxid).find(|zxid| *zxid <= to);
+        if base.is_none() || !(found || base == Some(to)) {
             return Err(Fault(format!(
-                "cannot cut the log in {} to {to}, as the leader asks: {}. Let the server start empty (remove \
+                "cannot cut the log in {}/ to {to}, as the leader asks: {}. Let the server start empty (remove \
                  version-2), and it gets everything from the leader",
-                self.dir.path("").display(),
+                self.dir.logs().display(),
                 if found { "every snapshot is newer" } else { "it does not hold that transaction" }
             )));
         }
@@ -149,11 +149,8 @@ impl TxnStore for FileTxnStore {
         let newest = files.logs.iter().rev().find(|first| **first <= to).copied();
         self.open().log = LogWriter::after(self.dir.clone(), to, newest)?;
         // Then what could bring back what is cut: snapshots first, the newest log files next.
-        for zxid in files.snapshots.iter().filter(|zxid| **zxid > to) {
-            self.dir.remove(&snapshot_name(*zxid))?;
-        }
-        for (name, _) in files.compressed.iter().filter(|(_, zxid)| *zxid > to) {
-            self.dir.remove(name)?;
+        for snapshot in files.snapshots.iter().filter(|file| file.zxid > to) {
+            self.dir.remove(&snapshot.name)?;
         }
         self.dir.sync_names()?;
         for first in files.logs.iter().rev().filter(|first| **first > to) {
@@ -168,10 +165,10 @@ impl TxnStore for FileTxnStore {
     }
 
     fn reset(&mut self, zxid: Zxid) -> Result<(), Fault> {
-        if !self.dir.list()?.snapshots.contains(&zxid) {
+        if !install::is_there(&self.dir, zxid)? {
             return Err(Fault(format!(
                 "{} is not there: the log is not forgotten without the snapshot that replaces it",
-                self.dir.path(&snapshot_name(zxid)).display()
+                self.dir.path(&install::installed(zxid).name).display()
             )));
         }
         install::note(&self.dir, zxid)?;

@@ -3,23 +3,26 @@
 
 #![allow(clippy::unwrap_used)] // these are tests
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
+mod apache;
+
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+
+use apache::Apache;
 
 use bytes::Bytes;
 use slog::{Discard, Logger, o};
-use zabra::disk::{DiskSettings, FileSnapStore, FileTxnStore, RealDisk, open};
+use zabra::disk::{Compression, DiskSettings, FileSnapStore, FileTxnStore, RealDisk, open};
 use zabra_actors::core::tree::Tree;
 use zabra_actors::ports::{Recovered, SnapStore, TxnStore};
 use zabra_actors::types::{Acl, CreateKind, Entry, SessionId, Sid, Txn, TxnBody, TxnHeader, Zxid, perms};
 
-const CLASSES: &str = "/usr/share/java/*";
-
 fn stores(dir: &Path) -> (FileTxnStore, FileSnapStore) {
-    let settings = DiskSettings { preallocate: 1 << 16, ..DiskSettings::new(dir, Sid(1)) };
+    stores_with(dir, Compression::None)
+}
+
+fn stores_with(dir: &Path, compression: Compression) -> (FileTxnStore, FileSnapStore) {
+    let settings = DiskSettings { preallocate: 1 << 16, compression, ..DiskSettings::new(dir, Sid(1)) };
     open(Arc::new(RealDisk), settings, Logger::root(Discard, o!())).unwrap()
 }
 
@@ -64,63 +67,14 @@ fn write(dir: &Path) {
     txns.sync().unwrap();
 }
 
-/// A ZooKeeper of Apache's, killed at the end.
-struct Apache {
-    process: Child,
-    port: u16,
-}
-
-impl Apache {
-    fn start(dir: &Path) -> Apache {
-        assert!(
-            Path::new("/usr/share/java/zookeeper.jar").exists(),
-            "this test needs Apache ZooKeeper's /usr/share/java/zookeeper.jar and java: apt install zookeeper"
-        );
-        let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-        let port = (24_300..24_400).find(free).expect("one of 100 ports is free");
-        let process = Command::new("java")
-            .args(["-Dzookeeper.admin.enableServer=false", "-cp", CLASSES])
-            .arg("org.apache.zookeeper.server.ZooKeeperServerMain")
-            .args([&port.to_string(), dir.to_str().unwrap()])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("java is installed beside zookeeper");
-        Apache { process, port }
-    }
-
-    /// Types these lines into zkCli and returns what it printed.
-    fn cli(&self, lines: &str) -> String {
-        let mut cli = Command::new("java")
-            .args(["-cp", CLASSES, "org.apache.zookeeper.ZooKeeperMain", "-waitforconnection"])
-            .args(["-server", &format!("127.0.0.1:{}", self.port)])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        cli.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
-        let printed = BufReader::new(cli.stdout.take().unwrap()).lines();
-        let printed: Vec<_> = printed.map(|line| line.unwrap()).collect();
-        cli.wait().unwrap();
-        printed.join("\n")
-    }
-}
-
-impl Drop for Apache {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 #[test]
 fn apache_goes_on_where_we_stopped_and_we_where_apache_was_killed() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path();
     write(dir);
 
-    let apache = Apache::start(dir);
+    let place = tempfile::tempdir().unwrap();
+    let apache = Apache::start(place.path(), dir);
     let printed = apache.cli(
         "ls /\nget /ours\nls /ours\ngetAcl /ours\nset /ours three\ncreate /theirs data\ndelete /ours/null\n\
          create -s /ours/seq- x\nquit\n",
@@ -128,7 +82,8 @@ fn apache_goes_on_where_we_stopped_and_we_where_apache_was_killed() {
     for expected in ["[ours, zookeeper]", "two", "[late, null]", "'world,'anyone\n: cdrw\n"] {
         assert!(printed.contains(expected), "{expected:?} is not in what zkCli printed:\n{printed}");
     }
-    drop(apache);
+    assert_eq!(apache.complaints(), [""; 0]);
+    apache.kill();
 
     let (mut txns, mut snaps) = stores(dir);
     let Recovered { mut tree, history, epochs } = txns.recover().unwrap();
@@ -184,4 +139,65 @@ fn a_directory_of_apache_is_recovered_and_its_torn_end_cut() {
     std::fs::remove_file(version_2.join(".synced")).unwrap();
     assert_eq!(stores(temp.path()).0.recover().unwrap().tree.zxid(), Zxid(0x13));
     assert!(std::fs::metadata(&log).unwrap().len() < whole.len() as u64 - 3);
+}
+
+/// The names in `version-2` that begin so.
+fn names(dir: &Path, prefix: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(dir.join("version-2")).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names.filter(|name| name.starts_with(prefix)).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn each_reads_the_snapshots_that_the_other_has_compressed() {
+    for (compression, method) in [(Compression::Gz, "gz"), (Compression::Snappy, "snappy")] {
+        let temp = tempfile::tempdir().unwrap();
+        let (dir, place) = (temp.path().join("data"), temp.path().join("apache"));
+        std::fs::create_dir(&dir).unwrap();
+        let (mut txns, mut snaps) = stores_with(&dir, compression);
+        let mut tree = txns.recover().unwrap().tree;
+        txns.append(&[create(&mut tree, "/ours", Some("one"), 1)]).unwrap();
+        // Random enough, and longer than a block of either compression.
+        let noise: Vec<u8> = (0..200_000_u64).map(|i| (i.wrapping_mul(i) >> 7) as u8).collect();
+        let data = Some(Bytes::from(noise));
+        let set = TxnBody::SetData { path: "/ours".into(), data: data.clone(), version: 1, reconfig: false };
+        txns.append(&[entry(&mut tree, set)]).unwrap();
+        txns.sync().unwrap();
+        snaps.save(&tree).unwrap();
+        drop((txns, snaps));
+        // Without the log, the snapshot is all there is.
+        for name in names(&dir, "log.").into_iter().chain(["snapshot.0".to_string()]) {
+            let _ = std::fs::remove_file(dir.join("version-2").join(name));
+        }
+        assert_eq!(
+            names(&dir, "snapshot."),
+            [format!("snapshot.2.{method}"), format!("snapshot.0.{method}")]
+                .into_iter()
+                .rev()
+                .collect::<Vec<_>>()
+        );
+
+        let property = format!("zookeeper.snapshot.compression.method={method}");
+        let apache = Apache::start_with(&place, &dir, &[], &[&property]);
+        assert!(apache.cli("stat /ours\nset /ours two\nquit\n").contains("dataLength = 200000"), "{method}");
+        assert_eq!(apache.complaints(), [""; 0]);
+        apache.kill();
+        // It writes one as it starts, behind the session and the write that its log has.
+        let apache = Apache::start_with(&place, &dir, &[], &[&property]);
+        apache.kill();
+        let theirs = names(&dir, "snapshot.");
+        let newest = theirs
+            .iter()
+            .max_by_key(|name| i64::from_str_radix(name.split('.').nth(1).unwrap(), 16).unwrap());
+        assert!(newest.unwrap().ends_with(method), "{theirs:?}");
+        for name in names(&dir, "log.") {
+            std::fs::remove_file(dir.join("version-2").join(name)).unwrap();
+        }
+        std::fs::remove_file(dir.join("version-2/.synced")).unwrap();
+        let found = stores(&dir).0.recover().unwrap();
+        assert_eq!(data_of(&found.tree, "/ours"), Some(Some("two".to_string())), "{method}");
+        assert_eq!(found.tree.zxid(), found.history.base());
+    }
 }

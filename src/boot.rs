@@ -171,7 +171,9 @@ fn start_brain(
     log: &Logger,
 ) -> io::Result<(Running, Links)> {
     let (min_session_timeout_ms, max_session_timeout_ms) = cluster.session_timeouts_ms();
-    let first_session = session_id_base(me, SystemWall.now());
+    let now = SystemWall.now();
+    let first_session = session_id_base(me, now);
+    let config = cluster.members_text().map(|text| (text, now));
     let parts = Parts {
         ensemble: cluster.ensemble(me),
         timing: cluster.timing(),
@@ -179,7 +181,7 @@ fn start_brain(
             min_ms: cluster.peer.notification_min.as_millis() as u64,
             max_ms: cluster.peer.notification_max.as_millis() as u64,
         },
-        settings: Settings { me, min_session_timeout_ms, max_session_timeout_ms, first_session },
+        settings: Settings { me, min_session_timeout_ms, max_session_timeout_ms, first_session, config },
         snap_count: cluster.storage.snap_count,
         snap_size: cluster.storage.snap_size,
         txn_store: Box::new(txn_store),

@@ -14,6 +14,7 @@ mod cluster;
 mod error;
 mod keys;
 mod load;
+mod members;
 mod preflight;
 mod read;
 
@@ -245,6 +246,11 @@ impl Cluster {
     pub fn ensemble(&self, me: Sid) -> Ensemble {
         let member = |s: &Server| Member { membership: s.role, weight: s.weight, group: s.group };
         Ensemble { me, members: self.servers.values().map(|s| (s.id, member(s))).collect() }
+    }
+
+    /// What `/zookeeper/config` says; `None` for a standalone server.
+    pub fn members_text(&self) -> Option<String> {
+        (self.servers.len() > 1).then(|| members::text(self))
     }
 
     /// Ticks and limits for the leader and its learners.

@@ -111,6 +111,7 @@ impl SimServer {
                 min_session_timeout_ms: 2 * timing.tick_ms as i32,
                 max_session_timeout_ms: 20 * timing.tick_ms as i32,
                 first_session: session_id_base(sid, wall.now()),
+                config: None,
             },
             snap_count,
             snap_size: u64::MAX,

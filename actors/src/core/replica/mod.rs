@@ -120,6 +120,8 @@ pub struct Settings {
     pub max_session_timeout_ms: i32,
     /// Where session ids begin: see [`session_id_base`].
     pub first_session: SessionId,
+    /// What `/zookeeper/config` says, and since when; nothing in a standalone server.
+    pub config: Option<(String, WallMillis)>,
 }
 
 /// The first session id of a process: the server in the top byte, the low 40 bits of the wall clock's
@@ -253,6 +255,11 @@ impl Replica {
     /// told what became of it, they look.
     fn serve(&mut self, service: Service, out: &mut Vec<Effect>) {
         self.close_all(out);
+        if let Some((text, since)) = &self.settings.config
+            && !matches!(service, Service::None)
+        {
+            self.tree.set_config(text, *since);
+        }
         match service {
             // No leader: nobody is served, and nobody's silence is counted.
             Service::None => {

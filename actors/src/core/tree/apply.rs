@@ -11,10 +11,13 @@ use super::node::{self, NodeId, ROOT};
 use super::{Applied, PersistedStat, Tree};
 use crate::core::paths;
 use crate::core::watches::{Change, ChangeKind};
-use crate::types::{Acl, Str, Txn, TxnBody, TxnHeader, ZkError, Zxid};
+use crate::types::{Acl, Str, Txn, TxnBody, TxnHeader, WallMillis, ZkError, Zxid};
 
 /// The parent's count of creates in creates of very old logs: count one more.
 const UNKNOWN_CVERSION: i32 = -1;
+
+/// The version of `/zookeeper/config` when no client has set it.
+const OUTSIDE_VERSION: i32 = -1;
 
 /// A create, whatever its kind.
 struct Creation<'a> {
@@ -176,6 +179,25 @@ impl Tree {
         }
         changes.push(self.change(ChangeKind::DataChanged, path, header.zxid, id, None));
         Ok(Applied::SetData(stat))
+    }
+
+    /// What this server was told about its ensemble, into `/zookeeper/config`: outside of any transaction, with
+    /// version -1 and no zxid, as Apache does at start. What a client has written there by a transaction (which
+    /// it may when it is `super`, or was given the right) stays: the other members have it, too.
+    pub fn set_config(&mut self, text: &str, since: WallMillis) {
+        let Some(id) = self.find(paths::CONFIG) else { return };
+        let stat = self.slab.get(id).stat;
+        if stat.mzxid != 0 && stat.version != OUTSIDE_VERSION {
+            return;
+        }
+        let node = self.slab.get_mut(id);
+        let before = node.data_len() as u64;
+        node.set_data(paths::CONFIG, Some(text.as_bytes()));
+        node.stat.version = OUTSIDE_VERSION;
+        node.stat.mzxid = 0;
+        node.stat.mtime = since;
+        // The digest does not count it: members may differ in what no transaction says.
+        self.data_size = self.data_size - before + node.data_len() as u64;
     }
 
     fn set_acl(&mut self, path: &str, acl: &[Acl], version: i32) -> Result<Applied, ZkError> {

@@ -57,6 +57,7 @@ impl Server {
             min_session_timeout_ms: 4000,
             max_session_timeout_ms: 40_000,
             first_session: SessionId((i64::from(me.0) << 56) | 1),
+            config: None,
         };
         Server {
             replica: Replica::new(settings, tree),

@@ -188,3 +188,28 @@ fn set_watches_tells_what_happened_and_sets_the_rest() {
         ]
     );
 }
+
+#[test]
+fn the_config_node_says_what_the_server_was_told_until_a_client_says_otherwise() {
+    let mut server = Server::new(LEADER);
+    server.replica.settings.config = Some(("server.1=a".into(), NOW));
+    server.step(Input::Service(Service::Leader(EPOCH)));
+    server.said.clear();
+    let (c, _) = server.client();
+    let look = || Op::GetData { path: "/zookeeper/config".into(), watch: false };
+    assert_eq!(server.answer(c, 1, look()), ["c1 #1 z1 data server.1=a v-1"]);
+    let stat = server.replica.tree().get("/zookeeper/config").unwrap().stat();
+    assert_eq!((stat.mzxid, stat.mtime, stat.aversion, stat.data_length), (0, NOW, -1, 10));
+    let set = set_data("/zookeeper/config", "mine");
+    assert_eq!(server.answer(c, 2, set.clone()), ["c1 #2 z2 NoAuth"]);
+    let mut by_super = request(c, 3, set);
+    by_super.auth = Arc::from([Id::new("super", "")]);
+    server.ask_all(vec![by_super]);
+    server.commit();
+    assert_eq!(server.told(), ["changed DataChanged /zookeeper/config", "c1 #3 z3 stat v0 a-1"]);
+    // The next tenure, of whatever role, leaves it alone.
+    server.step(Input::Service(Service::None));
+    server.step(Input::Service(Service::Learner { epoch: EPOCH, leader: LEADER }));
+    let node = server.replica.tree().get("/zookeeper/config").unwrap();
+    assert_eq!(node.data().map(|data| data.to_vec()), Some(b"mine".to_vec()));
+}

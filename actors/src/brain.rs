@@ -19,7 +19,12 @@ use crate::snapshotter::Snapshotter;
 use crate::stats::Stats;
 use crate::turn::{Halt, Monotonic};
 use crate::txn_log::TxnLog;
+use crate::types::Millis;
 use crate::watch_manager::WatchManager;
+
+/// An election shorter than this is no reason to send clients elsewhere, in ms. Apache's, too; or a tick, if
+/// that is longer.
+const LEAST_WAIT_FOR_READ_ONLY_MS: Millis = 2000;
 
 /// What a server's brain is made of.
 pub struct Parts {
@@ -27,6 +32,8 @@ pub struct Parts {
     pub ensemble: Ensemble,
     /// Ticks and limits.
     pub timing: Timing,
+    /// Serve clients that only want to read while there is no leader (Apache's readonlymode.enabled)?
+    pub read_only: bool,
     /// Pauses between election notifications.
     pub pauses: Pauses,
     /// Session bounds and ids.
@@ -85,6 +92,9 @@ pub fn start(
 ) -> Running {
     let Parts { ensemble, timing, settings, wall, witness, stats, log, .. } = parts;
     let clock = Monotonic::start();
+    // Who is alone is never cut off from the others.
+    let read_only_after = (parts.read_only && ensemble.members.len() > 1)
+        .then(|| timing.tick_ms.max(LEAST_WAIT_FOR_READ_ONLY_MS));
     let child = |actor: &'static str| log.new(o!("actor" => actor));
     let watch_manager = WatchManager::new(stats.clone(), child("watch_manager")).start();
     let session_tracker = SessionTracker::new(timing.tick_ms, &stats, child("session_tracker")).start();
@@ -119,7 +129,11 @@ pub fn start(
         clients = Some(replica.clone().recipient());
         let election = election.start();
         let actors = Actors { txn_log, snapshotter, election, replica, session_tracker };
-        Node::new(Setup { ensemble, timing, links, wall, witness, clock, stats, log: log.clone() }, actors)
+        let log = log.clone();
+        Node::new(
+            Setup { ensemble, timing, read_only_after, links, wall, witness, clock, stats, log },
+            actors,
+        )
     });
     let brain = Brain {
         opened: watch_manager.clone().recipient(),

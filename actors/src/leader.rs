@@ -87,7 +87,7 @@ impl Leader {
             Effect::Touched(sessions) => {
                 let now = self.around.clock.now();
                 // Batch 0: only the own replica's batches are numbered.
-                let touched = sessions::Input::Touched { now, batch: 0, sessions };
+                let touched = sessions::Input::Touched { now, batch: 0, sessions, local: Vec::new() };
                 self.around.session_tracker.do_send(touched);
             }
             Effect::SyncDone => replica.do_send(FromRole::SyncDone),

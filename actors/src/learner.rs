@@ -44,6 +44,29 @@ pub type Follower = Learner<Following>;
 /// A learner that does not.
 pub type Observer = Learner<Observing>;
 
+/// A follower or an observer, as Node knows it.
+#[derive(Clone)]
+pub(crate) enum LearnerAddr {
+    Follower(Addr<Follower>),
+    Observer(Addr<Observer>),
+}
+
+impl LearnerAddr {
+    pub(crate) fn tell(&self, input: Input) {
+        match self {
+            LearnerAddr::Follower(follower) => follower.do_send(input),
+            LearnerAddr::Observer(observer) => observer.do_send(input),
+        }
+    }
+
+    pub(crate) fn halt(&self) {
+        match self {
+            LearnerAddr::Follower(follower) => follower.do_send(Halt),
+            LearnerAddr::Observer(observer) => observer.do_send(Halt),
+        }
+    }
+}
+
 /// Whom only a learner tells what.
 pub struct Ties {
     /// Takes the leader's snapshot in.

@@ -6,6 +6,9 @@
 //!  Recovering ────────▶ Looking ────────────▶ Leading|Learning ─────────▶ Draining ──────────▶ Looking
 //! ```
 //!
+//! A server that looks in vain for a while is cut off, and may serve clients that only want to read, if it is
+//! told to: read-only mode, which ends with the election.
+//!
 //! A role actor lives for one tenure. What comes back from a disk or a peer names its tenure, and is
 //! dropped here when that tenure is over. Between two roles the log is drained: the next vote is for what
 //! is durable, and neither memory nor disk is ahead of the other (ZOOKEEPER-3642, -2845, -5094).
@@ -25,7 +28,7 @@ use crate::core::{election, leader, learner, sessions};
 use crate::election::{Elected, Election};
 use crate::handle::FromPeer;
 use crate::leader::Leader;
-use crate::learner::{Follower, Observer};
+use crate::learner::{Follower, LearnerAddr, Observer};
 use crate::ports::{PeerLinks, WallClock, Witness};
 use crate::replica::{FromNode, Replica};
 use crate::role::{RoleEnded, Serving, Surroundings};
@@ -34,7 +37,7 @@ use crate::snapshotter::{SnapDone, SnapOrder, Snapshotter};
 use crate::stats::Stats;
 use crate::turn::{Halt, Meter, Monotonic, Turns, work_in_turns};
 use crate::txn_log::{LogDone, LogOrder, TxnLog};
-use crate::types::{Envelope, Epochs, Membership, Packet, Phase, ServerState, Sid, Tenure, Zxid};
+use crate::types::{Envelope, Epochs, Membership, Millis, Packet, Phase, ServerState, Sid, Tenure, Zxid};
 
 /// How often the roles, the election and the session tracker are told the time.
 const TICK: Duration = Duration::from_millis(50);
@@ -61,6 +64,9 @@ pub struct Setup {
     pub ensemble: Ensemble,
     /// Ticks and limits.
     pub timing: Timing,
+    /// How long an election may find no leader before clients may read here without one, in ms; `None` is for
+    /// ever. See [`crate::brain::Parts`].
+    pub read_only_after: Option<Millis>,
     /// The other servers.
     pub links: Arc<dyn PeerLinks>,
     /// For tenure numbers that go on growing over a restart.
@@ -80,7 +86,7 @@ enum State {
     /// The log is being loaded.
     Recovering,
     /// An election runs.
-    Looking { history: History },
+    Looking { history: History, read_only: ReadOnly },
     /// This server leads.
     Leading { leader: Addr<Leader>, tenure: Tenure },
     /// Another server leads.
@@ -89,27 +95,15 @@ enum State {
     Draining { history: History },
 }
 
-/// A follower or an observer.
-#[derive(Clone)]
-enum LearnerAddr {
-    Follower(Addr<Follower>),
-    Observer(Addr<Observer>),
-}
-
-impl LearnerAddr {
-    fn tell(&self, input: learner::Input) {
-        match self {
-            LearnerAddr::Follower(follower) => follower.do_send(input),
-            LearnerAddr::Observer(observer) => observer.do_send(input),
-        }
-    }
-
-    fn halt(&self) {
-        match self {
-            LearnerAddr::Follower(follower) => follower.do_send(Halt),
-            LearnerAddr::Observer(observer) => observer.do_send(Halt),
-        }
-    }
+/// Read-only mode, in an election that finds no leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ReadOnly {
+    /// Not in this server.
+    Off,
+    /// Not yet: perhaps the others are only slow.
+    From(Millis),
+    /// Clients that ask for it are served.
+    Serving,
 }
 
 /// See the module's story.
@@ -185,7 +179,8 @@ impl Node {
         stats.looking_count.inc();
         stats.state.set(ServerState::Looking as i64);
         stats.phase.set(Phase::Election as i64);
-        self.state = State::Looking { history };
+        let read_only = self.setup.read_only_after.map_or(ReadOnly::Off, |wait| ReadOnly::From(now + wait));
+        self.state = State::Looking { history, read_only };
         self.actors.election.do_send(election::Input::Look { now, last, current });
     }
 
@@ -439,11 +434,36 @@ impl Node {
         let now = self.now();
         self.actors.session_tracker.do_send(sessions::Input::Tick { now });
         match &self.state {
-            State::Looking { .. } => self.actors.election.do_send(election::Input::Tick { now }),
+            State::Looking { read_only, .. } => {
+                self.actors.election.do_send(election::Input::Tick { now });
+                if matches!(read_only, ReadOnly::From(time) if now >= *time) {
+                    self.serve_read_only();
+                }
+            }
             State::Leading { leader, .. } => leader.do_send(leader::Input::Tick { now }),
             State::Learning { learner, .. } => learner.tell(learner::Input::Tick { now }),
             State::Recovering | State::Draining { .. } => {}
         }
+    }
+}
+
+impl Node {
+    /// Cut off from a quorum: clients that ask for no more may read what is here, and see none of it change.
+    fn serve_read_only(&mut self) {
+        let State::Looking { read_only, .. } = &mut self.state else {
+            unreachable!("only a server without a leader is read-only")
+        };
+        *read_only = ReadOnly::Serving;
+        info!(self.log, "Read-only server started");
+        self.actors.replica.do_send(FromNode::ServeReadOnly);
+        self.setup.stats.read_only.set(1);
+    }
+
+    /// There is a leader: whoever reads here is sent away, and comes back when this server is in step.
+    fn end_read_only(&self) {
+        info!(self.log, "Read-only server stopped");
+        self.setup.stats.read_only.set(0);
+        self.actors.replica.do_send(FromNode::Stop);
     }
 }
 
@@ -485,9 +505,13 @@ impl Handler<Elected> for Node {
 
     fn handle(&mut self, elected: Elected, ctx: &mut Self::Context) {
         self.meter.message();
-        let State::Looking { history } = std::mem::replace(&mut self.state, State::Recovering) else {
+        let State::Looking { history, read_only } = std::mem::replace(&mut self.state, State::Recovering)
+        else {
             unreachable!("an election runs only while the server is looking")
         };
+        if read_only == ReadOnly::Serving {
+            self.end_read_only();
+        }
         if elected.leader == self.setup.ensemble.me {
             self.setup.stats.leader.set(i64::from(elected.leader.0));
             self.lead(history, ctx);

@@ -58,7 +58,9 @@ pub enum FromRole {
 pub enum FromNode {
     /// Another tree.
     Install(Box<Tree>),
-    /// The role is over: close all clients.
+    /// No leader for a while: let clients read that ask for no more.
+    ServeReadOnly,
+    /// The role, or the read-only service, is over: close all clients.
     Stop,
 }
 
@@ -239,8 +241,8 @@ impl Replica {
             Effect::RevalidateAnswer { to, tenure, session, valid } => {
                 self.tell_leader(leader::Input::Revalidated { to, tenure, session, valid });
             }
-            Effect::Touched { batch, sessions } => {
-                tracker.do_send(sessions::Input::Touched { now, batch, sessions });
+            Effect::Touched { batch, sessions, local } => {
+                tracker.do_send(sessions::Input::Touched { now, batch, sessions, local });
             }
             Effect::Closed(session) => tracker.do_send(sessions::Input::Closed(session)),
             Effect::Lead(sessions) => tracker.do_send(sessions::Input::Lead { now, sessions }),
@@ -254,6 +256,7 @@ impl Replica {
         stats.ephemerals_count.set(tree.ephemeral_count() as i64);
         stats.approximate_data_size.set(tree.data_size() as i64);
         stats.global_sessions.set(tree.sessions().len() as i64);
+        stats.local_sessions.set(self.core.local_session_count() as i64);
         stats.last_zxid.set(tree.zxid().0);
         stats.outstanding_requests.set(self.core.outstanding() as i64);
     }
@@ -328,6 +331,7 @@ impl Handler<FromNode> for Replica {
         self.meter.message();
         match message {
             FromNode::Install(tree) => self.step(Input::Install(tree)),
+            FromNode::ServeReadOnly => self.step(Input::Service(Service::ReadOnly)),
             FromNode::Stop => {
                 self.flush(); // what was decided while the role lived still leaves through it
                 self.role = None;

@@ -172,6 +172,7 @@ pub struct Stats {
     pub ephemerals_count: Gauge,
     pub approximate_data_size: Gauge,
     pub global_sessions: Gauge,
+    pub local_sessions: Gauge,
     pub last_zxid: Gauge,
     pub outstanding_requests: Gauge,
     pub readlatency_us: Summary,
@@ -188,6 +189,8 @@ pub struct Stats {
     pub connection_rejected: Counter,
     // the quorum
     pub state: Gauge,
+    /// 1 while clients that ask for no more may read without a leader.
+    pub read_only: Gauge,
     pub phase: Gauge,
     pub epoch: Gauge,
     pub leader: Gauge,
@@ -244,9 +247,14 @@ impl Stats {
         }
     }
 
-    /// Does it serve clients?
+    /// Does it serve all clients?
     pub fn is_serving(&self) -> bool {
         self.zab_phase() == Phase::Broadcast
+    }
+
+    /// Does it serve those that only want to read?
+    pub fn is_read_only(&self) -> bool {
+        self.read_only.get() != 0 && !self.is_serving()
     }
 }
 

@@ -1,10 +1,12 @@
-//! Which sessions are silent for too long: expiry in buckets on the leader, a touch table on learners.
+//! Which sessions are silent for too long: expiry in buckets on whoever keeps them, and a touch table for
+//! those that the leader keeps.
 //!
-//! Only the leader expires sessions. It rounds the end of each up to the next tick and so has a few
-//! buckets, however many sessions there are; a session lives from its time-out to one tick more after it
-//! was last heard from. A learner only notes whom it has heard from and gives the notes to the leader with
-//! each PING. A new leader knows of no touches and gives everybody the full time-out anew, so no session
-//! can end because there was an election.
+//! Global sessions are expired by the leader alone, local ones by the server they belong to, whatever it is.
+//! Either way the end of each is rounded up to the next tick, so that there are a few buckets, however many
+//! sessions there are; a session lives from its time-out to one tick more after it was last heard from. A
+//! learner only notes which global sessions it has heard from and gives the notes to the leader with each
+//! PING. A new leader knows of no touches and gives everybody the full time-out anew, so no session can end
+//! because there was an election.
 //!
 //! A touch is on its way while the verdict is spoken. So the verdict says what was known (`seen`), and the
 //! replica, through which all touches of its own clients go, throws it out when it knows better; the touch
@@ -21,12 +23,13 @@ use crate::types::{Millis, SessionId};
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)] // of fields: each variant says what they are
 pub enum Input {
-    /// This server leads from now on: every session gets its full time-out anew.
+    /// This server leads from now on: every session gets its full time-out anew. There are no local ones yet.
     Lead { now: Millis, sessions: Vec<(SessionId, i32)> },
-    /// It does not: touches are only collected, for the leader.
+    /// It does not: touches of global sessions are only collected, for the leader. There are no local ones yet.
     Learn,
-    /// Sessions heard from, by own clients or (on the leader) by a learner's PING. `batch` grows by one.
-    Touched { now: Millis, batch: u64, sessions: Vec<(SessionId, i32)> },
+    /// Sessions heard from, by own clients or (on the leader) by a learner's PING: global ones, and this
+    /// server's local ones. One that was local before has been upgraded. `batch` grows by one.
+    Touched { now: Millis, batch: u64, sessions: Vec<(SessionId, i32)>, local: Vec<(SessionId, i32)> },
     /// A session is gone.
     Closed(SessionId),
     /// A PING came: hand over the touch table.
@@ -56,47 +59,47 @@ pub struct Sessions {
     tick_ms: Millis,
     /// The last touch batch.
     seen: u64,
-    role: Role,
-}
-
-#[derive(Debug)]
-enum Role {
-    Leading(Leading),
-    Learning(Learning),
-}
-
-/// The leader's part.
-#[derive(Debug)]
-struct Leading {
-    /// When each session ends: the bucket that it is in.
-    ends: BTreeMap<SessionId, Millis>,
-    buckets: BTreeMap<Millis, BTreeSet<SessionId>>,
     /// The latest time heard of; never goes back.
     now: Millis,
     last_tick: Millis,
     /// Nobody is expired before: after a pause, what came in meanwhile is heard first.
     grace_until: Millis,
+    /// This server's local sessions.
+    local: Ends,
+    role: Role,
 }
 
-/// A learner's part: whom it has heard from since the last PING, each with the time-out of its connection.
+/// What becomes of global sessions.
+#[derive(Debug)]
+enum Role {
+    /// The leader expires them.
+    Leading(Ends),
+    /// A learner notes whom it has heard from since the last PING, with the time-out of its connection.
+    Learning(BTreeMap<SessionId, i32>),
+}
+
+/// When each session ends: the bucket that it is in.
 #[derive(Debug, Default)]
-struct Learning {
-    touched: BTreeMap<SessionId, i32>,
+struct Ends {
+    ends: BTreeMap<SessionId, Millis>,
+    buckets: BTreeMap<Millis, BTreeSet<SessionId>>,
 }
 
 impl Sessions {
     /// A tracker that learns; `tick_ms` is the width of a bucket.
     pub fn new(tick_ms: Millis) -> Sessions {
         assert!(tick_ms > 0, "a tick takes time");
-        Sessions { tick_ms, seen: 0, role: Role::Learning(Learning::default()) }
+        let role = Role::Learning(BTreeMap::new());
+        Sessions { tick_ms, seen: 0, now: 0, last_tick: 0, grace_until: 0, local: Ends::default(), role }
     }
 
-    /// Sessions tracked (leader) or touched since the last PING (learner).
+    /// Sessions tracked here, and on a learner those touched since the last PING.
     pub fn len(&self) -> usize {
-        match &self.role {
-            Role::Leading(leading) => leading.ends.len(),
-            Role::Learning(learning) => learning.touched.len(),
-        }
+        let global = match &self.role {
+            Role::Leading(global) => global.ends.len(),
+            Role::Learning(touched) => touched.len(),
+        };
+        global + self.local.ends.len()
     }
 
     /// None of them.
@@ -106,52 +109,84 @@ impl Sessions {
 
     /// Takes an input; what is to be done is added to `out`.
     pub fn step(&mut self, input: Input, out: &mut Vec<Effect>) {
-        let tick_ms = self.tick_ms;
-        match (input, &mut self.role) {
+        match input {
             // A new term: whatever was known is void.
-            (Input::Lead { now, sessions }, role) => {
-                let mut leading = Leading::new(now);
-                leading.touch(tick_ms, now, &sessions);
-                *role = Role::Leading(leading);
+            Input::Lead { now, sessions } => {
+                self.now = self.now.max(now);
+                (self.last_tick, self.grace_until) = (self.now, self.now);
+                let mut global = Ends::default();
+                global.touch(self.tick_ms, self.now, &sessions);
+                self.begin(Role::Leading(global));
             }
-            (Input::Learn, role) => *role = Role::Learning(Learning::default()),
+            Input::Learn => self.begin(Role::Learning(BTreeMap::new())),
             // Heard from: the time-out starts anew.
-            (Input::Touched { now, batch, sessions }, role) => {
+            Input::Touched { now, batch, sessions, local } => {
+                self.now = self.now.max(now);
                 self.seen = self.seen.max(batch);
-                match role {
-                    Role::Leading(leading) => leading.touch(tick_ms, now, &sessions),
-                    Role::Learning(learning) => learning.touched.extend(sessions),
+                self.touch(sessions, &local);
+            }
+            Input::Closed(session) => self.forget(session),
+            Input::TakeTouched => {
+                // Late on a leader: the PING was for the learner that this server was before.
+                if let Role::Learning(touched) = &mut self.role {
+                    out.push(Effect::Touched(std::mem::take(touched).into_iter().collect()));
                 }
             }
-            (Input::Closed(session), Role::Leading(leading)) => leading.forget(session),
-            (Input::Closed(session), Role::Learning(learning)) => {
-                learning.touched.remove(&session);
-            }
-            (Input::TakeTouched, Role::Learning(learning)) => {
-                let touched = std::mem::take(&mut learning.touched);
-                out.push(Effect::Touched(touched.into_iter().collect()));
-            }
-            // Late: the PING was for the learner that this server was before.
-            (Input::TakeTouched, Role::Leading(_)) => {}
-            (Input::Tick { now }, Role::Leading(leading)) => leading.tick(tick_ms, now, self.seen, out),
-            // Learners expire nobody.
-            (Input::Tick { .. }, Role::Learning(_)) => {}
+            Input::Tick { now } => self.tick(now, out),
         }
+    }
+
+    fn begin(&mut self, role: Role) {
+        self.local = Ends::default();
+        self.role = role;
+    }
+
+    fn touch(&mut self, sessions: Vec<(SessionId, i32)>, local: &[(SessionId, i32)]) {
+        self.local.touch(self.tick_ms, self.now, local);
+        for (session, _) in &sessions {
+            self.local.forget(*session);
+        }
+        match &mut self.role {
+            Role::Leading(global) => global.touch(self.tick_ms, self.now, &sessions),
+            Role::Learning(touched) => touched.extend(sessions),
+        }
+    }
+
+    fn forget(&mut self, session: SessionId) {
+        self.local.forget(session);
+        match &mut self.role {
+            Role::Leading(global) => global.forget(session),
+            Role::Learning(touched) => drop(touched.remove(&session)),
+        }
+    }
+
+    fn tick(&mut self, now: Millis, out: &mut Vec<Effect>) {
+        self.now = self.now.max(now);
+        if self.now > self.last_tick + 2 * self.tick_ms {
+            // This process stood still. Learners send their notes twice a tick: wait for those that are
+            // still in a socket before anybody is called silent.
+            self.grace_until = self.now + self.tick_ms;
+        }
+        self.last_tick = self.now;
+        if self.now < self.grace_until {
+            return;
+        }
+        let mut over = self.local.take_until(self.now);
+        if let Role::Leading(global) = &mut self.role {
+            over.extend(global.take_until(self.now));
+        }
+        let pieces = over.chunks(MAX_EXPIRED_AT_ONCE);
+        out.extend(pieces.map(|piece| Effect::Expire { sessions: piece.to_vec(), seen: self.seen }));
     }
 }
 
-impl Leading {
-    fn new(now: Millis) -> Leading {
-        Leading { ends: BTreeMap::new(), buckets: BTreeMap::new(), now, last_tick: now, grace_until: now }
-    }
-
+impl Ends {
     /// The time-out is the one of the connection that touched, so it may end the session earlier than it
     /// would have ended before.
     fn touch(&mut self, tick_ms: Millis, now: Millis, sessions: &[(SessionId, i32)]) {
-        self.now = self.now.max(now);
         for (session, timeout_ms) in sessions {
             let timeout_ms = Millis::try_from(*timeout_ms).unwrap_or(0);
-            let end = ((self.now + timeout_ms) / tick_ms + 1) * tick_ms;
+            let end = ((now + timeout_ms) / tick_ms + 1) * tick_ms;
             if self.ends.get(session) != Some(&end) {
                 self.forget(*session);
                 self.ends.insert(*session, end);
@@ -169,30 +204,16 @@ impl Leading {
         }
     }
 
-    fn tick(&mut self, tick_ms: Millis, now: Millis, seen: u64, out: &mut Vec<Effect>) {
-        self.now = self.now.max(now);
-        if self.now > self.last_tick + 2 * tick_ms {
-            // This process stood still. Learners send their notes twice a tick: wait for those that are
-            // still in a socket before anybody is called silent.
-            self.grace_until = self.now + tick_ms;
-        }
-        self.last_tick = self.now;
-        if self.now >= self.grace_until {
-            self.expire(seen, out);
-        }
-    }
-
-    /// Ends whole buckets, the oldest first.
-    fn expire(&mut self, seen: u64, out: &mut Vec<Effect>) {
+    /// Takes out whole buckets, the oldest first.
+    fn take_until(&mut self, now: Millis) -> Vec<SessionId> {
         let mut over = Vec::new();
-        while let Some(bucket) = self.buckets.first_entry().filter(|bucket| *bucket.key() <= self.now) {
+        while let Some(bucket) = self.buckets.first_entry().filter(|bucket| *bucket.key() <= now) {
             over.extend(bucket.remove());
         }
         for session in &over {
             self.ends.remove(session).expect("who is in a bucket is tracked");
         }
-        let pieces = over.chunks(MAX_EXPIRED_AT_ONCE);
-        out.extend(pieces.map(|piece| Effect::Expire { sessions: piece.to_vec(), seen }));
+        over
     }
 }
 
@@ -217,7 +238,7 @@ mod tests {
     }
 
     fn touch(tracker: &mut Sessions, now: Millis, batch: u64, session: SessionId, timeout_ms: i32) {
-        let input = Input::Touched { now, batch, sessions: vec![(session, timeout_ms)] };
+        let input = Input::Touched { now, batch, sessions: vec![(session, timeout_ms)], local: vec![] };
         assert!(step(tracker, input).is_empty());
     }
 
@@ -347,5 +368,48 @@ mod tests {
             })
             .collect();
         assert_eq!(sizes, [MAX_EXPIRED_AT_ONCE, MAX_EXPIRED_AT_ONCE, 500]);
+    }
+
+    fn touch_local(tracker: &mut Sessions, now: Millis, session: SessionId, timeout_ms: i32) {
+        let input = Input::Touched { now, batch: 1, sessions: vec![], local: vec![(session, timeout_ms)] };
+        assert!(step(tracker, input).is_empty());
+    }
+
+    #[test]
+    fn local_sessions_are_expired_where_they_are() {
+        for mut tracker in [leader(0, &[]), Sessions::new(TICK)] {
+            touch_local(&mut tracker, 100, A, 1000);
+            assert_eq!(run(&mut tracker, 100, 900), []);
+            touch_local(&mut tracker, 900, A, 1000);
+            assert_eq!(run(&mut tracker, 1000, 3000), [(A, 2000)]);
+            touch_local(&mut tracker, 3000, A, 1000);
+            step(&mut tracker, Input::Closed(A));
+            assert_eq!(run(&mut tracker, 3000, 6000), []);
+            assert!(tracker.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_local_session_is_not_told_to_the_leader_until_it_is_upgraded() {
+        let mut tracker = Sessions::new(TICK);
+        touch_local(&mut tracker, 0, A, 1000);
+        assert_eq!(step(&mut tracker, Input::TakeTouched), [Effect::Touched(vec![])]);
+        touch(&mut tracker, 100, 2, A, 1000);
+        assert_eq!(run(&mut tracker, 100, 5000), [], "the leader expires it now");
+        assert_eq!(step(&mut tracker, Input::TakeTouched), [Effect::Touched(vec![(A, 1000)])]);
+        let mut tracker = leader(0, &[]);
+        touch_local(&mut tracker, 0, A, 500);
+        touch(&mut tracker, 100, 2, A, 2000);
+        assert_eq!(run(&mut tracker, 100, 5000), [(A, 2500)], "once, by its new time-out");
+    }
+
+    #[test]
+    fn local_sessions_do_not_outlive_a_role() {
+        let mut tracker = Sessions::new(TICK);
+        for role in [Input::Lead { now: 0, sessions: vec![] }, Input::Learn] {
+            touch_local(&mut tracker, 0, A, 1000);
+            step(&mut tracker, role);
+            assert_eq!(run(&mut tracker, 0, 3000), []);
+        }
     }
 }

@@ -43,6 +43,7 @@ impl From<&Forwarded> for ForwardedBytes {
         let (opcode, body) = encode_body(&forwarded.op);
         ForwardedBytes {
             session: forwarded.session,
+            local: forwarded.local,
             cxid: forwarded.cxid,
             opcode,
             body,
@@ -56,11 +57,11 @@ impl TryFrom<ForwardedBytes> for Forwarded {
 
     /// A peer that forwards what is no write breaks the protocol.
     fn try_from(bytes: ForwardedBytes) -> Result<Forwarded, Malformed> {
-        let ForwardedBytes { session, cxid, opcode, body, auth } = bytes;
+        let ForwardedBytes { session, local, cxid, opcode, body, auth } = bytes;
         let op = decode_body(opcode, body);
         if !op.is_write() {
             return Err(Malformed(format!("a forwarded request with opcode {opcode}, which is no write")));
         }
-        Ok(Forwarded { session, cxid, op, auth })
+        Ok(Forwarded { session, local, cxid, op, auth })
     }
 }

@@ -73,6 +73,24 @@ pub fn of(op: &Op) -> i32 {
     }
 }
 
+/// Is it one of those that the leader orders, and a server without one refuses?
+pub fn is_ordered(opcode: i32) -> bool {
+    matches!(
+        opcode,
+        CREATE
+            | CREATE2
+            | CREATE_CONTAINER
+            | CREATE_TTL
+            | DELETE
+            | DELETE_CONTAINER
+            | SET_DATA
+            | SET_ACL
+            | RECONFIG
+            | MULTI
+            | SYNC
+    )
+}
+
 /// The opcode of a create, which is also the type of its transaction.
 pub fn of_create(kind: CreateKind) -> i32 {
     match kind {

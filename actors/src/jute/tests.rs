@@ -260,7 +260,7 @@ proptest! {
     fn a_forwarded_write_is_read_as_it_was_written(op in ops(), session: i64, cxid: i32) {
         prop_assume!(op.is_write());
         let forwarded =
-            Forwarded { session: SessionId(session), cxid, op, auth: [Id::new("ip", "::1")].into() };
+            Forwarded { session: SessionId(session), local: cxid < 0, cxid, op, auth: [Id::new("ip", "::1")].into() };
         let bytes = ForwardedBytes::from(&forwarded);
         prop_assert_eq!(Forwarded::try_from(bytes), Ok(forwarded));
     }
@@ -534,6 +534,7 @@ fn what_a_learner_could_not_read_the_leader_cannot_read_either() {
 fn a_peer_may_forward_writes_only() {
     let bytes = |opcode| ForwardedBytes {
         session: SessionId(1),
+        local: false,
         cxid: 1,
         opcode,
         body: hex("00000001 2f 00"),

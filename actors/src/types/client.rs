@@ -172,6 +172,8 @@ pub struct Request {
 pub struct Forwarded {
     /// Whose write.
     pub session: SessionId,
+    /// Is that a local session of the server it comes from? Nobody else knows it, so that server vouches for it.
+    pub local: bool,
     /// The xid of the request.
     pub cxid: i32,
     /// A write (see [`Op::is_write`]).

@@ -108,6 +108,8 @@ impl Packet {
 pub struct ForwardedBytes {
     /// Whose write.
     pub session: SessionId,
+    /// Is that a local session of the learner's? (Apache's leader has to guess it from the id.)
+    pub local: bool,
     /// The xid of the request.
     pub cxid: i32,
     /// The opcode.

@@ -51,6 +51,8 @@ impl fmt::Display for ServerState {
 pub enum Service {
     /// No leader, or not yet in step with it: no clients.
     None,
+    /// No leader for a while, and clients that ask for it may read what is here (Apache's read-only mode).
+    ReadOnly,
     /// This server leads: it orders writes, beginning at `(epoch, 1)`.
     Leader(Epoch),
     /// It follows or observes `leader`: writes are forwarded.

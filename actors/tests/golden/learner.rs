@@ -51,13 +51,13 @@ impl LearnerSubject {
             "installed" => Input::Installed { zxid: (!words.has("none")).then(|| words.zxid_at(0)) },
             "forward" => {
                 let op = Op::Delete { path: "/a".into(), version: -1 };
-                Input::Forward(vec![Forwarded { session, cxid: 1, op, auth: [].into() }])
+                Input::Forward(vec![Forwarded { session, local: false, cxid: 1, op, auth: [].into() }])
             }
             "forward-large" => {
                 let data = Some(Bytes::from(vec![0; 600_000]));
                 let (path, kind) = ("/a".into(), CreateKind::Create);
                 let op = Op::Create { kind, path, data, acl: None, flags: 0 };
-                let request = Forwarded { session, cxid: 1, op, auth: [].into() };
+                let request = Forwarded { session, local: false, cxid: 1, op, auth: [].into() };
                 Input::Forward(vec![request; words.number("count") as usize])
             }
             "own-sync" => Input::Sync,

@@ -17,7 +17,7 @@
 //! - an overlay entry lives exactly until its zxid is applied, and then the tree says the same;
 //! - a transaction says what digest the tree has after it: the one before it and what its draft changed.
 //!
-//! Deliberately absent: quotas, reconfiguration, local sessions, TTL nodes
+//! Deliberately absent: quotas, reconfiguration, TTL nodes
 //! (Unimplemented, as in Apache while extended types are off) and the reaper of containers.
 
 mod multi;
@@ -33,6 +33,7 @@ use crate::types::{
     Epoch, Forwarded, Op, SessionId, Sid, Txn, TxnBody, TxnDigest, TxnHeader, WallMillis, ZkError, Zxid,
 };
 use ops::Asker;
+pub use ops::is_ephemeral;
 use overlay::{Changes, Draft, Overlay};
 use sessions::Sessions;
 
@@ -81,15 +82,16 @@ impl Preparer {
         if self.last.counter() >= LAST_COUNTER {
             return None;
         }
-        let Forwarded { session, cxid, op, auth } = write;
+        let Forwarded { session, local, cxid, op, auth } = write;
         let zxid = self.last.next();
         let body = match op {
             Op::CreateSession { timeout_ms } => self.open_session(tree, from, session, timeout_ms),
             Op::CloseSession => self.close_session(tree, zxid, now, session),
             op => {
-                let admitted = self.sessions.admit(tree, session, from);
+                // Whether a local session is open is for its own server to know.
+                let admitted = if local { Ok(()) } else { self.sessions.admit(tree, session, from) };
                 let mut draft = Draft::new(tree, &self.overlay, zxid, now);
-                match ops::prepare(&mut draft, &Asker { session, admitted, auth: &auth }, op) {
+                match ops::prepare(&mut draft, &Asker { session, admitted, local, auth: &auth }, op) {
                     Ok(body) => {
                         let changes = draft.into_changes();
                         self.absorb(zxid, changes);

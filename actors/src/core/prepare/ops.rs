@@ -17,6 +17,8 @@ pub struct Asker<'a> {
     pub session: SessionId,
     /// May it write, here? Asked once for a request, told at the place in the order where it belongs.
     pub admitted: Result<(), ZkError>,
+    /// Does only the server it asks through know the session?
+    pub local: bool,
     /// Its identities.
     pub auth: &'a [Id],
 }
@@ -25,6 +27,22 @@ impl Asker<'_> {
     fn needs(&self, permission: i32, list: &[Acl]) -> Result<(), ZkError> {
         if acl::allows(list, permission, self.auth) { Ok(()) } else { Err(ZkError::NoAuth) }
     }
+
+    /// Who may write may create, but a local session no ephemerals: nobody would remove them when it ends. Its
+    /// server has upgraded it before, if it may. A createContainer is never a reason to, so there an ephemeral
+    /// flag only shows that the leader does not know the session.
+    fn may_create(&self, kind: CreateKind, flags: i32) -> Result<(), ZkError> {
+        match kind {
+            _ if !self.local || !is_ephemeral(flags) => self.admitted,
+            CreateKind::Create | CreateKind::Create2 => Err(ZkError::EphemeralOnLocalSession),
+            CreateKind::Container | CreateKind::Ttl(_) => Err(ZkError::SessionExpired),
+        }
+    }
+}
+
+/// Do these flags of a create mean an ephemeral?
+pub fn is_ephemeral(flags: i32) -> bool {
+    matches!(flags, 1 | 3)
 }
 
 /// The transaction of a write, or of its refusal. Either way it takes a zxid.
@@ -86,7 +104,7 @@ impl Mode {
             CreateKind::Container => Ok(Mode { kind, ephemeral: false, sequential: matches!(flags, 2 | 3) }),
             // The container flag means nothing to the opcodes 1 and 15: a plain persistent node.
             CreateKind::Create | CreateKind::Create2 => {
-                Ok(Mode { kind, ephemeral: matches!(flags, 1 | 3), sequential: matches!(flags, 2 | 3) })
+                Ok(Mode { kind, ephemeral: is_ephemeral(flags), sequential: matches!(flags, 2 | 3) })
             }
         }
     }
@@ -95,7 +113,7 @@ impl Mode {
 fn create(draft: &mut Draft<'_>, asker: &Asker<'_>, request: Create) -> Result<TxnBody, ZkError> {
     let Create { kind, path, data, acl, flags } = request;
     let mode = Mode::of(kind, flags)?;
-    asker.admitted?;
+    asker.may_create(kind, flags)?;
     paths::validate_create_prefix(&path)?;
     let acl = acl::normalize(acl.as_deref(), asker.auth)?;
     let parent = parent(draft, &path)?;

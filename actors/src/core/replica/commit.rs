@@ -1,6 +1,6 @@
 //! The next transaction: the tree takes it, watchers may hear of it, and whoever asked for it is told.
 
-use super::pipeline::{Sent, Slot, reply};
+use super::pipeline::{Sent, SentKind, Slot, reply};
 use super::{Effect, Replica, Role};
 use crate::core::tree::Applied;
 use crate::core::watches::Outcome;
@@ -30,7 +30,7 @@ impl Replica {
             TxnBody::CreateSession { .. } => self.opened(session, true, out),
             // An id that was taken, if anything: this session never began.
             TxnBody::Error(_) => self.opened(session, false, out),
-            TxnBody::CloseSession { .. } => self.closed(session, out),
+            TxnBody::CloseSession { .. } => self.end(session, out),
             _ => {}
         }
     }
@@ -39,9 +39,14 @@ impl Replica {
     /// the order in which they were sent, and those of other servers do not match.
     fn take_sent(&mut self, txn: &Txn) -> Option<Sent> {
         let queue = self.sent.get_mut(&txn.header.session)?;
-        let closes = matches!(txn.body, TxnBody::CloseSession { .. });
         let sent = *queue.front().expect("an empty queue is removed");
-        if sent.cxid != txn.header.cxid || sent.closes != closes || txn.header.zxid <= sent.after {
+        let of_its_kind = match txn.body {
+            TxnBody::CloseSession { .. } => sent.kind == SentKind::Close,
+            TxnBody::CreateSession { .. } => sent.kind == SentKind::Upgrade,
+            TxnBody::Error(_) => sent.kind != SentKind::Close,
+            _ => sent.kind == SentKind::Write,
+        };
+        if sent.cxid != txn.header.cxid || !of_its_kind || txn.header.zxid <= sent.after {
             return None;
         }
         queue.pop_front();
@@ -56,6 +61,9 @@ impl Replica {
         let Some(client) = self.clients.get_mut(&sent.conn) else {
             return; // It did not stay for the answer.
         };
+        if sent.kind == SentKind::Upgrade {
+            return; // It was not asked for, so nothing is answered.
+        }
         let slot = client.queue.pop_front();
         assert!(matches!(slot, Some(Slot::Write)), "a client's oldest write is at the front, not {slot:?}");
         self.outstanding -= 1;
@@ -65,13 +73,13 @@ impl Replica {
             return self.close(sent.conn, out);
         }
         reply(sent.conn, sent.cxid, txn.header.zxid, result, out);
-        if !sent.closes {
+        if sent.kind != SentKind::Close {
             self.drain(sent.conn, false, out);
         }
     }
 
     /// A session is gone, and with it whatever connection it has here.
-    fn closed(&mut self, session: SessionId, out: &mut Vec<Effect>) {
+    pub(super) fn end(&mut self, session: SessionId, out: &mut Vec<Effect>) {
         if let Some(conn) = self.attached.get(&session).copied() {
             self.close(conn, out);
         }

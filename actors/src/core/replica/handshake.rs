@@ -1,8 +1,8 @@
 //! The first frame of a connection: a new session, or one that goes on here.
 //!
 //! A new session is a transaction: the client is told when it is applied here. A known one is asked about:
-//! the leader decides by itself, a learner asks it. A wrong password, an unknown and an expired session
-//! are told alike: a response of zeros, then the end.
+//! the leader decides by itself, a learner asks it. A local session (see `local`) is this server's own affair.
+//! A wrong password, an unknown and an expired session are told alike: a response of zeros, then the end.
 
 use crate::core::watches::Outcome;
 use crate::types::{
@@ -18,7 +18,7 @@ pub(super) struct Handshake {
     pub(super) session: SessionId,
     /// Negotiated.
     timeout_ms: i32,
-    /// Answered if, and only if, it was asked; this server is never read-only.
+    /// Is this server? Answered if, and only if, it was asked.
     read_only: Option<bool>,
 }
 
@@ -30,20 +30,19 @@ impl Replica {
         request: ConnectRequest,
         out: &mut Vec<Effect>,
     ) {
-        // A server without a leader cannot tell anything. A client that has seen more than this server
-        // would go back in time here. Both get no answer, so that the client keeps its session and goes to
-        // the next server. A second handshake on one connection is nonsense.
+        // A second handshake on one connection is nonsense. Others get no answer either when this server is
+        // not for them, so that the client keeps its session and goes to the next one.
         let repeated = self.handshakes.contains_key(&conn) || self.clients.contains_key(&conn);
-        if repeated || matches!(self.role, Role::Idle) || request.last_zxid_seen > self.tree.zxid() {
+        if repeated || !self.can_tell(&request) {
             return self.close(conn, out);
         }
         let handshake = Handshake {
             session: request.session,
             timeout_ms: self.negotiate(request.timeout_ms),
-            read_only: request.read_only.map(|_| false),
+            read_only: request.read_only.map(|_| matches!(self.role, Role::ReadOnly { .. })),
         };
         if request.session == SessionId::NONE {
-            self.open(now, conn, handshake);
+            self.open(now, conn, handshake, out);
         } else if request.password[..] == password(request.session) {
             self.reattach(conn, handshake, out);
         } else {
@@ -53,23 +52,48 @@ impl Replica {
         }
     }
 
+    /// Can this server answer such a handshake? Without a leader it cannot, unless it is cut off for so long
+    /// that it is read-only and the client asks for that. A client that has seen more than this server would
+    /// go back in time here.
+    fn can_tell(&self, request: &ConnectRequest) -> bool {
+        let serves = match self.role {
+            Role::Idle => false,
+            // What has become of sessions of the whole ensemble the others know. (Apache would tell the client of
+            // one that is too new for this server that it has expired, or take it without asking.)
+            Role::ReadOnly { .. } => {
+                let session = request.session;
+                let of_here = session == SessionId::NONE
+                    || self.locals.contains(&session)
+                    || self.was_read_only_session(session);
+                request.read_only == Some(true) && of_here
+            }
+            Role::Leader(_) | Role::Learner => true,
+        };
+        serves && request.last_zxid_seen <= self.tree.zxid()
+    }
+
     fn negotiate(&self, timeout_ms: i32) -> i32 {
         timeout_ms.max(self.settings.min_session_timeout_ms).min(self.settings.max_session_timeout_ms)
     }
 
-    /// A new session; the client is answered when its transaction is applied.
-    fn open(&mut self, now: WallMillis, conn: ConnId, handshake: Handshake) {
+    /// A new session; the client is answered when its transaction is applied, or at once when it has none.
+    fn open(&mut self, now: WallMillis, conn: ConnId, handshake: Handshake, out: &mut Vec<Effect>) {
         let session = self.new_session_id();
         let timeout_ms = handshake.timeout_ms;
-        self.handshakes.insert(conn, Handshake { session, ..handshake });
+        let handshake = Handshake { session, ..handshake };
+        if self.opens_local() {
+            self.locals.insert(session);
+            return self.establish(conn, handshake, self.tree.zxid(), out);
+        }
+        self.handshakes.insert(conn, handshake);
         self.opening.insert(session, conn);
-        self.touches.touch(session, timeout_ms);
-        let auth = self.nobody.clone();
-        self.order(now, Forwarded { session, cxid: 0, op: Op::CreateSession { timeout_ms }, auth });
+        self.touch(session, timeout_ms);
+        let (op, auth) = (Op::CreateSession { timeout_ms }, self.nobody.clone());
+        self.order(now, Forwarded { session, local: false, cxid: 0, op, auth });
     }
 
-    /// An id that no session has, and that none of this server's has had as far as the tree tells.
-    fn new_session_id(&mut self) -> SessionId {
+    /// No id up to the newest of this server's that the tree knows is given again.
+    pub(super) fn skip_known_ids(&mut self) {
         let (first, last) = ids_of(self.settings.me);
         if let Some((newest, _)) = self.tree.sessions().range(first..=last).next_back()
             && *newest >= self.next_session
@@ -77,12 +101,21 @@ impl Replica {
         {
             self.next_session = SessionId(newest.0 + 1);
         }
+    }
+
+    /// An id that no session has, and that none of this server's has had as far as the tree tells.
+    fn new_session_id(&mut self) -> SessionId {
+        self.skip_known_ids();
+        let (first, last) = ids_of(self.settings.me);
         loop {
             let id = self.next_session;
             self.next_session = if id < last { SessionId(id.0 + 1) } else { first };
             // i64::MIN marks containers, and 0 is no session.
             let usable = id != SessionId(i64::MIN) && id != SessionId::NONE;
-            if usable && !self.tree.sessions().contains_key(&id) && !self.opening.contains_key(&id) {
+            let is_taken = self.tree.sessions().contains_key(&id)
+                || self.opening.contains_key(&id)
+                || self.locals.contains(&id);
+            if usable && !is_taken {
                 return id;
             }
         }
@@ -91,6 +124,10 @@ impl Replica {
     /// A session that says it goes on here, with the right password.
     fn reattach(&mut self, conn: ConnId, handshake: Handshake, out: &mut Vec<Effect>) {
         let Handshake { session, timeout_ms, .. } = handshake;
+        if self.locals.contains(&session) {
+            // All that it has asked for was sent from here, and is known by that.
+            return self.establish(conn, handshake, self.tree.zxid(), out);
+        }
         match &mut self.role {
             Role::Leader(preparer) => {
                 if preparer.attach(&self.tree, session, self.settings.me, timeout_ms) {
@@ -109,6 +146,8 @@ impl Replica {
                 self.revalidating.insert(session, conn);
                 out.push(Effect::Revalidate { session, timeout_ms });
             }
+            // It was a session of this read-only time, and is over.
+            Role::ReadOnly { .. } => refuse(conn, handshake, out),
             Role::Idle => unreachable!("a server that serves nobody answers no handshake"),
         }
     }
@@ -146,7 +185,7 @@ impl Replica {
         }
         self.attached.insert(session, conn);
         self.clients.insert(conn, Client::new(session, timeout_ms, since));
-        self.touches.touch(session, timeout_ms);
+        self.touch(session, timeout_ms);
         let response = ConnectResponse { timeout_ms, session, password: password(session), read_only };
         out.push(Effect::Outcome(Outcome::Connected { conn, response }));
     }

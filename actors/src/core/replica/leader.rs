@@ -1,4 +1,5 @@
-//! What only the leader's replica is asked: writes and sessions of learners, and the end of silent sessions.
+//! What only the leader's replica is asked: writes and sessions of learners, and the end of silent global
+//! sessions. (Local ones end everywhere.)
 //!
 //! These come by other actors, so they can be late: a replica that does not lead any more drops them. The
 //! learners' links end with the leadership, and the sessions are judged anew by the next leader.
@@ -44,16 +45,34 @@ impl Replica {
 
     /// These were silent for their time-out, as far as the tracker had heard (batch `seen`). Whoever was
     /// heard from since then stays: the tracker has not heard of that yet.
-    pub(super) fn expire(&mut self, now: WallMillis, sessions: Vec<SessionId>, seen: u64) {
-        let Role::Leader(preparer) = &mut self.role else { return };
+    pub(super) fn expire(
+        &mut self,
+        now: WallMillis,
+        sessions: Vec<SessionId>,
+        seen: u64,
+        out: &mut Vec<Effect>,
+    ) {
         for session in sessions {
-            if self.touches.is_later(session, seen) || !preparer.is_open(&self.tree, session) {
+            if self.touches.is_later(session, seen) {
                 continue;
             }
-            let close = Forwarded { session, cxid: 0, op: Op::CloseSession, auth: self.nobody.clone() };
-            if let Some(txn) = preparer.prepare(&self.tree, now, self.settings.me, close) {
-                self.proposals.push(Entry::new(txn));
+            if self.locals.contains(&session) {
+                self.close_local(session, out);
+            } else {
+                self.expire_global(now, session);
             }
+        }
+    }
+
+    fn expire_global(&mut self, now: WallMillis, session: SessionId) {
+        let Role::Leader(preparer) = &mut self.role else { return };
+        if !preparer.is_open(&self.tree, session) {
+            return;
+        }
+        let (op, auth) = (Op::CloseSession, self.nobody.clone());
+        let close = Forwarded { session, local: false, cxid: 0, op, auth };
+        if let Some(txn) = preparer.prepare(&self.tree, now, self.settings.me, close) {
+            self.proposals.push(Entry::new(txn));
         }
     }
 }

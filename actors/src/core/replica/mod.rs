@@ -11,6 +11,7 @@
 //! | file | what |
 //! |---|---|
 //! | `handshake` | new sessions, re-attached ones, refusals |
+//! | `local` | sessions that only this server knows, and what they may not do |
 //! | `password` | the proof of a session |
 //! | `pipeline` | the queue of each connection |
 //! | `reads` | answers out of the tree |
@@ -25,12 +26,13 @@
 //!   them takes a zxid, so each is found there again;
 //! - an outcome's changes stand before the reply of the write that made them.
 //!
-//! Deliberately absent: read-only mode, local sessions, throttling (the listener's), watches (the watch
+//! Deliberately absent: throttling (the listener's), watches (the watch
 //! manager's: all it needs leaves here in order).
 
 mod commit;
 mod handshake;
 mod leader;
+mod local;
 mod password;
 mod pipeline;
 mod reads;
@@ -38,7 +40,7 @@ mod reads;
 mod tests;
 mod touches;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::core::prepare::Preparer;
@@ -77,7 +79,7 @@ pub enum Input {
     Revalidated { session: SessionId, valid: Option<Zxid> },
     /// The oldest sync asked for is done: everything proposed before it has been committed here.
     SyncDone,
-    /// Leader: the session tracker's verdict (see [`crate::core::sessions::Effect::Expire`]).
+    /// The session tracker's verdict, on local sessions everywhere, on global ones at the leader (see [`crate::core::sessions::Effect::Expire`]).
     Expire { now: WallMillis, sessions: Vec<SessionId>, seen: u64 },
     /// Another tree: at start, after a SNAP, after a TRUNC below the old one. Never while serving.
     Install(Box<Tree>),
@@ -99,13 +101,13 @@ pub enum Effect {
     Revalidate { session: SessionId, timeout_ms: i32 },
     /// Leader: the answer to a learner's Revalidate.
     RevalidateAnswer { to: Sid, tenure: Tenure, session: SessionId, valid: Option<Zxid> },
-    /// These sessions were heard from; once a turn.
-    Touched { batch: u64, sessions: Vec<(SessionId, i32)> },
+    /// These sessions were heard from, global ones and local ones; once a turn.
+    Touched { batch: u64, sessions: Vec<(SessionId, i32)>, local: Vec<(SessionId, i32)> },
     /// A session is gone.
     Closed(SessionId),
     /// This server leads: these are the sessions to track.
     Lead(Vec<(SessionId, i32)>),
-    /// This server does not lead: collect touches.
+    /// This server does not lead: collect touches. Its local sessions are gone.
     Learn,
 }
 
@@ -122,6 +124,21 @@ pub struct Settings {
     pub first_session: SessionId,
     /// What `/zookeeper/config` says, and since when; nothing in a standalone server.
     pub config: Option<(String, WallMillis)>,
+    /// What becomes of new sessions.
+    pub local_sessions: LocalSessions,
+}
+
+/// Are new sessions local ones, of which only this server knows? Apache's localSessionsEnabled and
+/// localSessionsUpgradingEnabled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LocalSessions {
+    /// They are global: each is a transaction.
+    #[default]
+    Off,
+    /// They are local, and may have no ephemerals.
+    On,
+    /// They are local until they create their first ephemeral.
+    Upgraded,
 }
 
 /// The first session id of a process: the server in the top byte, the low 40 bits of the wall clock's
@@ -136,6 +153,8 @@ pub fn session_id_base(me: Sid, now: WallMillis) -> SessionId {
 enum Role {
     /// Nobody is served.
     Idle,
+    /// They do not. Ids of sessions that were made in this time begin here.
+    ReadOnly { since: SessionId },
     /// Prepared here.
     Leader(Box<Preparer>),
     /// Forwarded.
@@ -152,6 +171,8 @@ pub struct Replica {
     next_session: SessionId,
     /// Connections that are told Connected or Close later.
     handshakes: BTreeMap<ConnId, Handshake>,
+    /// Sessions that only this server knows.
+    locals: BTreeSet<SessionId>,
     /// Sessions proposed for a handshake here, not applied.
     opening: BTreeMap<SessionId, ConnId>,
     /// Sessions the leader was asked about; the latest handshake of each.
@@ -188,6 +209,7 @@ impl Replica {
             tree,
             role: Role::Idle,
             handshakes: BTreeMap::new(),
+            locals: BTreeSet::new(),
             opening: BTreeMap::new(),
             revalidating: BTreeMap::new(),
             clients: BTreeMap::new(),
@@ -212,6 +234,11 @@ impl Replica {
     /// Requests of clients that wait for a commit or a sync, or behind one.
     pub fn outstanding(&self) -> usize {
         self.outstanding
+    }
+
+    /// Sessions that only this server knows.
+    pub fn local_session_count(&self) -> usize {
+        self.locals.len()
     }
 
     /// Connections with a session.
@@ -244,7 +271,7 @@ impl Replica {
             }
             Input::Revalidated { session, valid } => self.revalidated(session, valid, out),
             Input::SyncDone => self.sync_done(out),
-            Input::Expire { now, sessions, seen } => self.expire(now, sessions, seen),
+            Input::Expire { now, sessions, seen } => self.expire(now, sessions, seen, out),
             Input::Install(tree) => self.install(*tree),
         }
         self.send_writes(out);
@@ -263,10 +290,16 @@ impl Replica {
         match service {
             // No leader: nobody is served, and nobody's silence is counted.
             Service::None => {
-                if matches!(self.role, Role::Leader(_)) {
+                if !matches!(self.role, Role::Idle) {
                     out.push(Effect::Learn);
                 }
                 self.role = Role::Idle;
+            }
+            // Cut off: who asks for it may read, with a session that is only of this server and this time.
+            Service::ReadOnly => {
+                self.skip_known_ids();
+                self.role = Role::ReadOnly { since: self.next_session };
+                out.push(Effect::Learn);
             }
             // This server orders the writes; every session it knows gets its full time-out anew.
             Service::Leader(epoch) => {
@@ -312,7 +345,7 @@ impl Replica {
                 }
             }
             Role::Learner => self.forwards.push(write),
-            Role::Idle => unreachable!("nobody is served, so nobody writes"),
+            Role::Idle | Role::ReadOnly { .. } => unreachable!("writes are refused where they came"),
         }
     }
 
@@ -344,6 +377,7 @@ impl Replica {
         }
         self.sent.clear();
         self.syncs.clear();
+        self.locals.clear();
         self.touches.clear();
         assert_eq!(self.outstanding, 0, "no client, so nothing that one waits for");
         assert!(self.attached.is_empty() && self.opening.is_empty() && self.revalidating.is_empty());

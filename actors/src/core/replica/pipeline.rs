@@ -2,10 +2,11 @@
 //!
 //! A write leaves for its place in the order at once, also behind others that are still pending. A read
 //! waits for the writes and syncs of its own connection before it, and for nobody else's. So a client reads
-//! its own writes, and a client that only reads never waits.
+//! its own writes, and a client that only reads never waits. In read-only mode there are only reads.
 
 use std::collections::VecDeque;
 
+use super::local::needs_leader;
 use super::reads::{Before, Reader};
 use super::{Effect, Replica, Role, reads};
 use crate::core::watches::Outcome;
@@ -22,7 +23,7 @@ pub(super) const MAX_QUEUED: usize = 100_000;
 pub(super) struct Client {
     pub(super) session: SessionId,
     /// Negotiated on this connection.
-    timeout_ms: i32,
+    pub(super) timeout_ms: i32,
     /// What its session asked for on earlier connections was proposed up to here.
     since: Zxid,
     /// The touch batch it was last in.
@@ -60,8 +61,19 @@ pub(super) struct Sent {
     /// Its own zxid is above this one. Clients that count anew after each connect use a number again,
     /// and what an earlier connection asked for elsewhere may only now be committed.
     pub(super) after: Zxid,
-    /// Is it a closeSession? An expiry has a number of its own choice, so numbers alone could mislead.
-    pub(super) closes: bool,
+    /// What it is. Expiries and upgrades have numbers of their own choice, so numbers alone could mislead.
+    pub(super) kind: SentKind,
+}
+
+/// What kind of transaction comes of a [`Sent`], unless it fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SentKind {
+    /// The client's closeSession.
+    Close,
+    /// This server's own createSession for a local session; no client waits for it.
+    Upgrade,
+    /// Any other write.
+    Write,
 }
 
 impl Replica {
@@ -82,11 +94,18 @@ impl Replica {
         let is_of_connection = matches!(request.op, Op::Auth(_) | Op::Sasl { .. });
         if !is_of_connection && client.touched != self.touches.batch() {
             client.touched = self.touches.batch();
-            self.touches.touch(session, client.timeout_ms);
+            let timeout_ms = client.timeout_ms;
+            self.touch(session, timeout_ms);
         }
         match request.op {
             // Nothing that a client may send: answered, and the end, in its turn.
             Op::CreateSession { .. } => self.other(request, out),
+            // Without a leader there is nobody to order it.
+            ref op if matches!(self.role, Role::ReadOnly { .. }) && needs_leader(op) => {
+                self.refuse(conn, request.xid, ZkError::NotReadOnly, out);
+            }
+            // A local session ends here, behind what it has asked for.
+            Op::CloseSession if self.locals.contains(&session) => self.other(request, out),
             // Whoever orders the writes checks the session, too: a refusal has its place in the order.
             ref op if op.is_write() => self.write(now, session, request),
             // About the connection, whatever has become of the session.
@@ -97,18 +116,21 @@ impl Replica {
 
     fn write(&mut self, now: WallMillis, session: SessionId, request: Request) {
         let Request { conn, xid, op, auth } = request;
-        let closes = matches!(op, Op::CloseSession);
-        let after = self.clients[&conn].since;
-        self.sent.entry(session).or_default().push_back(Sent { cxid: xid, conn, after, closes });
+        self.upgrade_for(now, conn, session, &op);
+        let kind = if matches!(op, Op::CloseSession) { SentKind::Close } else { SentKind::Write };
+        let (after, local) = (self.clients[&conn].since, self.locals.contains(&session));
+        self.sent.entry(session).or_default().push_back(Sent { cxid: xid, conn, after, kind });
         self.enqueue(conn, Slot::Write);
-        self.order(now, Forwarded { session, cxid: xid, op, auth });
+        self.order(now, Forwarded { session, local, cxid: xid, op, auth });
     }
 
     /// A request that is not ordered. The leader knows where each session is, so there even a read shows
     /// that a client has moved on; a learner serves it until its next write.
     fn read(&mut self, session: SessionId, request: Request, out: &mut Vec<Effect>) {
         let admitted = match &mut self.role {
-            Role::Leader(preparer) => preparer.admit(&self.tree, session, self.settings.me),
+            Role::Leader(preparer) if !self.locals.contains(&session) => {
+                preparer.admit(&self.tree, session, self.settings.me)
+            }
             _ => Ok(()),
         };
         match admitted {
@@ -118,11 +140,14 @@ impl Replica {
             },
             // The client has another connection by now: this one just ends, so that a mistaken one heals.
             Err(ZkError::SessionMoved) => self.close(request.conn, out),
-            Err(error) => {
-                self.enqueue(request.conn, Slot::Refused { xid: request.xid, error });
-                self.drain(request.conn, false, out);
-            }
+            Err(error) => self.refuse(request.conn, request.xid, error, out),
         }
+    }
+
+    /// Refuses a request in its turn.
+    fn refuse(&mut self, conn: ConnId, xid: i32, error: ZkError, out: &mut Vec<Effect>) {
+        self.enqueue(conn, Slot::Refused { xid, error });
+        self.drain(conn, false, out);
     }
 
     fn sync(&mut self, conn: ConnId, xid: i32, path: Option<Str>, out: &mut Vec<Effect>) {
@@ -228,6 +253,11 @@ impl Replica {
             }
             // There is no SASL here. Apache without it says so with a token of null, and goes on.
             Op::Sasl { .. } => reply(conn, xid, Zxid::ZERO, Ok(ReplyBody::Token(None)), out),
+            // Only a local session's comes here: there is no transaction of it.
+            Op::CloseSession => {
+                reply(conn, xid, zxid, Ok(ReplyBody::Empty), out);
+                self.close_local(self.clients[&conn].session, out);
+            }
             // Nonsense, and what is none of a client's business. (Apache takes a bare check and a
             // createSession from clients, to its own harm.)
             Op::Unknown { .. } | Op::Check { .. } | Op::CreateSession { .. } => {

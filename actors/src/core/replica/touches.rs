@@ -1,4 +1,4 @@
-//! Who was heard from: one batch a step, numbered, so that a verdict of the session tracker can be compared
+//! Who was heard from, global and local sessions apart: one batch a step, numbered, so that a verdict of the session tracker can be compared
 //! with what it had heard when it judged.
 
 use std::collections::BTreeMap;
@@ -12,6 +12,7 @@ pub(super) struct Touches {
     /// The number of the batch being collected.
     batch: u64,
     sessions: Vec<(SessionId, i32)>,
+    local: Vec<(SessionId, i32)>,
     /// The last batch each session was in.
     latest: BTreeMap<SessionId, u64>,
 }
@@ -19,7 +20,7 @@ pub(super) struct Touches {
 impl Default for Touches {
     fn default() -> Touches {
         // The first batch is 1, so that a tracker that has seen none can say 0.
-        Touches { batch: 1, sessions: Vec::new(), latest: BTreeMap::new() }
+        Touches { batch: 1, sessions: Vec::new(), local: Vec::new(), latest: BTreeMap::new() }
     }
 }
 
@@ -29,10 +30,17 @@ impl Touches {
         self.batch
     }
 
-    /// A session was heard from, with the time-out negotiated where it was.
+    /// A global session was heard from, with the time-out negotiated where it was.
     pub(super) fn touch(&mut self, session: SessionId, timeout_ms: i32) {
         if self.latest.insert(session, self.batch) != Some(self.batch) {
             self.sessions.push((session, timeout_ms));
+        }
+    }
+
+    /// A local session of this server was.
+    pub(super) fn touch_local(&mut self, session: SessionId, timeout_ms: i32) {
+        if self.latest.insert(session, self.batch) != Some(self.batch) {
+            self.local.push((session, timeout_ms));
         }
     }
 
@@ -45,19 +53,23 @@ impl Touches {
     pub(super) fn forget(&mut self, session: SessionId) {
         self.latest.remove(&session);
         self.sessions.retain(|(touched, _)| *touched != session);
+        self.local.retain(|(touched, _)| *touched != session);
     }
 
     /// Forgets all sessions; the numbering goes on.
     pub(super) fn clear(&mut self) {
         self.sessions.clear();
+        self.local.clear();
         self.latest.clear();
     }
 
     /// The batch is complete.
     pub(super) fn take(&mut self, out: &mut Vec<Effect>) {
-        if !self.sessions.is_empty() {
-            out.push(Effect::Touched { batch: self.batch, sessions: std::mem::take(&mut self.sessions) });
-            self.batch += 1;
+        if self.sessions.is_empty() && self.local.is_empty() {
+            return;
         }
+        let (sessions, local) = (std::mem::take(&mut self.sessions), std::mem::take(&mut self.local));
+        out.push(Effect::Touched { batch: self.batch, sessions, local });
+        self.batch += 1;
     }
 }

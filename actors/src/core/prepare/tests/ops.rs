@@ -192,7 +192,7 @@ fn the_last_counter_of_an_epoch_ends_it() {
     let mut bench = Bench::new();
     bench.preparer.last = Zxid::new(Epoch(1), super::super::LAST_COUNTER - 1);
     bench.propose(S, create("/a"));
-    let write = Forwarded { session: S, cxid: 8, op: create("/b"), auth: bench.auth.clone() };
+    let write = Forwarded { session: S, local: false, cxid: 8, op: create("/b"), auth: bench.auth.clone() };
     assert_eq!(bench.preparer.prepare(&bench.tree, 0, ME, write), None);
     assert_eq!(bench.last_zxid(), Zxid::new(Epoch(1), u32::MAX - 1));
 }

@@ -17,7 +17,7 @@ fn losing_the_leader_closes_everything() {
     server.step(Input::SyncDone);
     server.step(Input::Expire { now: NOW, sessions: vec![session], seen: u64::MAX });
     server.step(Input::Revalidate { from: LEARNER, tenure: Tenure(1), session, timeout_ms: 1 });
-    let write = Forwarded { session, cxid: 1, op: create("/b", 0), auth: Arc::from([]) };
+    let write = Forwarded { session, local: false, cxid: 1, op: create("/b", 0), auth: Arc::from([]) };
     server.step(Input::Forwarded { now: NOW, from: LEARNER, requests: vec![write] });
     server.ask(c, 3, Op::Ping);
     assert_eq!((server.told(), server.said()), (vec![], vec![]));
@@ -154,7 +154,8 @@ fn when_the_counters_are_used_up_requests_wait() {
     let Role::Leader(preparer) = &mut server.replica.role else { panic!("it leads") };
     **preparer = Preparer::new_at(Zxid::new(EPOCH, u32::MAX - 1), &server.replica.tree);
     server.ask_all(vec![request(c, 1, create("/a", 0)), request(c, 2, Op::Ping)]);
-    let write = Forwarded { session: SessionId(1), cxid: 1, op: create("/b", 0), auth: Arc::from([]) };
+    let write =
+        Forwarded { session: SessionId(1), local: false, cxid: 1, op: create("/b", 0), auth: Arc::from([]) };
     server.step(Input::Forwarded { now: NOW, from: LEARNER, requests: vec![write] });
     assert_eq!((server.told(), server.proposed.len()), (vec![], 0));
     server.step(Input::Service(Service::None));

@@ -4,8 +4,10 @@
 mod clients;
 mod handshake;
 mod leadership;
+mod local;
 mod model;
 mod pipeline;
+mod read_only;
 mod reads;
 
 use std::collections::VecDeque;
@@ -43,6 +45,7 @@ struct Server {
     said: Vec<String>,
     /// The last batch of touches.
     touched: (u64, Vec<(SessionId, i32)>),
+    touched_local: Vec<(SessionId, i32)>,
     last_conn: u64,
 }
 
@@ -58,6 +61,7 @@ impl Server {
             max_session_timeout_ms: 40_000,
             first_session: SessionId((i64::from(me.0) << 56) | 1),
             config: None,
+            local_sessions: LocalSessions::Off,
         };
         Server {
             replica: Replica::new(settings, tree),
@@ -69,6 +73,7 @@ impl Server {
             told: Vec::new(),
             said: Vec::new(),
             touched: (0, Vec::new()),
+            touched_local: Vec::new(),
             last_conn: 0,
         }
     }
@@ -112,9 +117,10 @@ impl Server {
             Effect::Forward(writes) => self.forwarded.extend(writes),
             Effect::Sync => self.syncs += 1,
             Effect::Revalidate { session, timeout_ms } => self.asked.push_back((session, timeout_ms)),
-            Effect::Touched { batch, sessions } => {
+            Effect::Touched { batch, sessions, local } => {
                 assert!(batch > self.touched.0, "batches are numbered upwards");
                 self.touched = (batch, sessions);
+                self.touched_local = local;
             }
             other => self.said.push(format!("{other:?}")),
         }

@@ -172,16 +172,23 @@ fn start_brain(
 ) -> io::Result<(Running, Links)> {
     let (min_session_timeout_ms, max_session_timeout_ms) = cluster.session_timeouts_ms();
     let now = SystemWall.now();
-    let first_session = session_id_base(me, now);
-    let config = cluster.members_text().map(|text| (text, now));
+    let settings = Settings {
+        me,
+        min_session_timeout_ms,
+        max_session_timeout_ms,
+        first_session: session_id_base(me, now),
+        config: cluster.members_text().map(|text| (text, now)),
+        local_sessions: cluster.client.local_sessions,
+    };
     let parts = Parts {
         ensemble: cluster.ensemble(me),
         timing: cluster.timing(),
+        read_only: cluster.client.read_only_mode,
         pauses: Pauses {
             min_ms: cluster.peer.notification_min.as_millis() as u64,
             max_ms: cluster.peer.notification_max.as_millis() as u64,
         },
-        settings: Settings { me, min_session_timeout_ms, max_session_timeout_ms, first_session, config },
+        settings,
         snap_count: cluster.storage.snap_count,
         snap_size: cluster.storage.snap_size,
         txn_store: Box::new(txn_store),

@@ -99,6 +99,9 @@ fn every_key_is_read() {
         [client]
         max_connections_per_ip = 0
         max_connections = 9
+        local_sessions = true
+        upgrade_local_sessions = true
+        read_only_mode = true
         tls = false
         [peer]
         connect_timeout = "1s"
@@ -127,9 +130,10 @@ fn every_key_is_read() {
         "cluster.name=prod timing.tick_time=500ms timing.init_limit=7 timing.sync_limit=3 \
          timing.min_session_timeout=1s timing.max_session_timeout=1m storage.snap_count=50 \
          storage.snap_size=1073741824B storage.prealloc=1048576B storage.retain=5 storage.purge_every=1h \
-         storage.compression=snappy client.max_connections_per_ip=0 client.max_connections=9 peer.connect_timeout=1s \
-         peer.notification_min=10ms peer.notification_max=100ms admin.enabled=false \
-         admin.four_letter_words=mntr,ruok limits.max_frame=4194304B limits.max_outstanding=10"
+         storage.compression=snappy client.max_connections_per_ip=0 client.max_connections=9 \
+         client.local_sessions=true client.upgrade_local_sessions=true client.read_only_mode=true \
+         peer.connect_timeout=1s peer.notification_min=10ms peer.notification_max=100ms admin.enabled=false \
+         admin.four_letter_words=isro,mntr,ruok limits.max_frame=4194304B limits.max_outstanding=10"
     );
     let server = &cluster.servers[&Sid(254)];
     assert_eq!(
@@ -227,6 +231,15 @@ const WRONG_FILES: &[(&str, &str)] = &[
     (
         "[admin]\nfour_letter_words = [\"srvr\", \"mntn\"]",
         "admin.four_letter_words = [\"srvr\", \"mntn\"]: \"mntn\" is no command; did you mean mntr?",
+    ),
+    (
+        "[client]\nupgrade_local_sessions = true",
+        "client.upgrade_local_sessions = true: there are no local sessions to upgrade; set client.local_sessions = \
+         true, or remove this",
+    ),
+    (
+        "[client]\nread_only_mode = \"yes\"",
+        "client.read_only_mode = \"yes\": it is neither true nor false; write true or false",
     ),
     (
         "[admin]\nfour_letter_words = 4",
@@ -451,6 +464,17 @@ fn an_even_number_of_participants_is_a_warning() {
     let three = format!("{GOOD}[[server]]\nid = 3\nclient = \"c:1\"\npeer = \"c:2\"\nadmin = \"c:3\"\n");
     let three = load(&three.replace("role = \"observer\"", ""), &[], &[]).unwrap();
     assert!(three.warnings().is_empty());
+}
+
+#[test]
+fn read_only_mode_of_a_single_server_is_a_warning() {
+    let alone = "[client]\nread_only_mode = true\n[[server]]\nid = 1\nclient = \"a:1\"\npeer = \"a:2\"\nadmin = \"a:3\"\n";
+    let cluster = load(alone, &[], &[]).unwrap();
+    assert!(cluster.admin.four_letter_words.contains("isro"), "its clients ask for it");
+    let said = "a single server is never cut off from the others, so it is never read-only";
+    assert!(cluster.warnings()[0].ends_with(said));
+    let two = load(GOOD, &[("ZABRA_CLIENT__READ_ONLY_MODE", "true")], &[]).unwrap();
+    assert!(two.client.read_only_mode && !two.warnings().iter().any(|line| line.contains("read-only")));
 }
 
 #[test]

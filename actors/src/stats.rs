@@ -256,6 +256,11 @@ impl Stats {
     pub fn is_read_only(&self) -> bool {
         self.read_only.get() != 0 && !self.is_serving()
     }
+
+    /// Does it serve anybody?
+    pub fn is_open(&self) -> bool {
+        self.is_serving() || self.is_read_only()
+    }
 }
 
 #[cfg(test)]

@@ -30,15 +30,21 @@ pub(super) fn check(cluster: &Cluster, merged: &Merged) -> Result<(), ConfigErro
 pub(super) fn warnings(cluster: &Cluster) -> Vec<String> {
     let voters = voters(cluster);
     let file = cluster.file.display();
+    let mut lines = Vec::new();
+    if cluster.client.read_only_mode && cluster.servers.len() == 1 {
+        let line = "a single server is never cut off from the others, so it is never read-only";
+        lines.push(format!("{file}: client.read_only_mode: {line}"));
+    }
     let line = match voters {
         1 => "one participant: the service stops with it; three survive the loss of one".to_string(),
         n if n % 2 == 0 => {
             let (lose, fewer) = ((n - 1) / 2, n - 1);
             format!("{n} participants survive the loss of {lose}, as {fewer} do; take an odd number")
         }
-        _ => return Vec::new(),
+        _ => return lines,
     };
-    vec![format!("{file}: [[server]] role: {line}")]
+    lines.push(format!("{file}: [[server]] role: {line}"));
+    lines
 }
 
 fn voters(cluster: &Cluster) -> usize {

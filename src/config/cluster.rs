@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use zabra_actors::core::replica::LocalSessions;
 use zabra_actors::types::{Membership, Sid};
 
 use super::error::ConfigError;
@@ -43,12 +44,13 @@ pub(super) fn read(merged: &Merged) -> Result<Cluster, ConfigError> {
     let data_dir = base.join(cluster.text("data_dir")?.unwrap_or_else(|| "data".to_string()));
     let txn_log_dir = cluster.text("txn_log_dir")?.map(|dir| base.join(dir));
     let timing = timing(&merged.section("timing"))?;
-    let admin = admin(&merged.section("admin"))?;
+    let client = client(&merged.section("client"))?;
+    let admin = admin(&merged.section("admin"), client.read_only_mode)?;
     let place = Places { base, data_dir, txn_log_dir, admin: admin.enabled };
     Ok(Cluster {
         name: cluster.text("name")?.unwrap_or_else(|| "zabra".to_string()),
         storage: storage(&merged.section("storage"))?,
-        client: client(&merged.section("client"))?,
+        client,
         peer: peer(&merged.section("peer"))?,
         limits: limits(&merged.section("limits"))?,
         servers: servers(merged, &place)?,
@@ -111,7 +113,22 @@ fn client(section: &Section<'_>) -> Result<ClientKeys, ConfigError> {
             section.number32("max_connections_per_ip", 0..=1_000_000)?.unwrap_or(60),
         ),
         max_connections: unlimited(section.number32("max_connections", 0..=1_000_000)?.unwrap_or(0)),
+        local_sessions: local_sessions(section)?,
+        read_only_mode: section.flag("read_only_mode")?.unwrap_or(false),
     })
+}
+
+fn local_sessions(section: &Section<'_>) -> Result<LocalSessions, ConfigError> {
+    let flag = |key| section.flag(key).map(Option::unwrap_or_default);
+    match (flag("local_sessions")?, flag("upgrade_local_sessions")?) {
+        (false, false) => Ok(LocalSessions::Off),
+        (true, false) => Ok(LocalSessions::On),
+        (true, true) => Ok(LocalSessions::Upgraded),
+        (false, true) => {
+            let remedy = "set client.local_sessions = true, or remove this";
+            Err(section.wrong("upgrade_local_sessions", "there are no local sessions to upgrade", remedy))
+        }
+    }
 }
 
 fn peer(section: &Section<'_>) -> Result<PeerKeys, ConfigError> {
@@ -133,7 +150,7 @@ fn peer(section: &Section<'_>) -> Result<PeerKeys, ConfigError> {
     Ok(keys)
 }
 
-fn admin(section: &Section<'_>) -> Result<AdminKeys, ConfigError> {
+fn admin(section: &Section<'_>, read_only_mode: bool) -> Result<AdminKeys, ConfigError> {
     let words = section.words("four_letter_words")?.unwrap_or_else(|| vec!["srvr".to_string()]);
     let mut allowed = BTreeSet::new();
     for word in &words {
@@ -149,6 +166,9 @@ fn admin(section: &Section<'_>) -> Result<AdminKeys, ConfigError> {
             };
             return Err(section.wrong("four_letter_words", format!("{word:?} is no command"), remedy));
         }
+    }
+    if read_only_mode {
+        allowed.insert("isro".to_string()); // clients of a read-only server ask for it
     }
     Ok(AdminKeys { enabled: section.flag("enabled")?.unwrap_or(true), four_letter_words: allowed })
 }

@@ -6,7 +6,17 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
     ("cluster", &["name", "data_dir", "txn_log_dir", "reconfig"]),
     ("timing", &["tick_time", "init_limit", "sync_limit", "min_session_timeout", "max_session_timeout"]),
     ("storage", &["snap_count", "snap_size", "prealloc", "retain", "purge_every", "compression"]),
-    ("client", &["max_connections_per_ip", "max_connections", "tls"]),
+    (
+        "client",
+        &[
+            "max_connections_per_ip",
+            "max_connections",
+            "local_sessions",
+            "upgrade_local_sessions",
+            "read_only_mode",
+            "tls",
+        ],
+    ),
     ("peer", &["connect_timeout", "notification_min", "notification_max", "protocol", "tls"]),
     ("admin", &["enabled", "four_letter_words"]),
     ("limits", &["max_frame", "max_outstanding", "throttle"]),

@@ -27,6 +27,7 @@ use std::time::Duration;
 use slog::{Logger, info, warn};
 use zabra_actors::core::leader::Timing;
 use zabra_actors::core::quorum::{Ensemble, Member};
+use zabra_actors::core::replica::LocalSessions;
 use zabra_actors::types::{Membership, Sid};
 
 use crate::disk::Compression;
@@ -127,6 +128,10 @@ pub struct ClientKeys {
     pub max_connections_per_ip: Option<u32>,
     /// Connections in all; `None` is unlimited (0 in the file).
     pub max_connections: Option<u32>,
+    /// Are new sessions local, and do they become global with their first ephemeral?
+    pub local_sessions: LocalSessions,
+    /// Does a server without a quorum serve clients that only want to read?
+    pub read_only_mode: bool,
 }
 
 /// `[peer]`.
@@ -315,6 +320,9 @@ impl Cluster {
             format!("storage.compression={}", s.compression.name()),
             format!("client.max_connections_per_ip={}", unlimited(c.max_connections_per_ip)),
             format!("client.max_connections={}", unlimited(c.max_connections)),
+            format!("client.local_sessions={}", c.local_sessions != LocalSessions::Off),
+            format!("client.upgrade_local_sessions={}", c.local_sessions == LocalSessions::Upgraded),
+            format!("client.read_only_mode={}", c.read_only_mode),
             format!("peer.connect_timeout={}", time(p.connect_timeout)),
             format!("peer.notification_min={}", time(p.notification_min)),
             format!("peer.notification_max={}", time(p.notification_max)),

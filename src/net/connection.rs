@@ -147,7 +147,7 @@ async fn first_frame(
             count_frames(1, 0, admitted, clients);
             return Ok(First::Word(word));
         }
-        if buffer.len() >= 4 && !clients.stats.is_serving() {
+        if buffer.len() >= 4 && !clients.stats.is_open() {
             return Err(End::NotServing);
         }
         if let Some(frame) = take_frame(buffer, clients)? {

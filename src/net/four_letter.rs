@@ -27,8 +27,11 @@ const KNOWN: [&[u8; 4]; 13] = [
 /// In the whitelist, all words.
 const ALL: &str = "*";
 
-/// What everything but `ruok` and `isro` says while there is no quorum.
+/// What everything but `ruok` and `isro` says while there is no quorum, and no read-only mode.
 const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests\n";
+
+/// What `srvr` and `stat` say on a server that is cut off.
+const READ_ONLY: &str = "READ-ONLY mode; serving only read-only clients\n";
 
 /// The release whose behaviour this is, as tools parse it, then what it really is.
 pub(super) const VERSION: &str = concat!("3.9.5-zabra-", env!("CARGO_PKG_VERSION"), ", built on ");
@@ -52,11 +55,18 @@ pub(super) fn answer(word: &[u8; 4], asker: ConnId, clients: &Clients) -> String
     if !allowed || !ANSWERED.contains(&word) {
         return format!("{name} is not executed because it is not in the whitelist.\n");
     }
-    let serving = clients.stats.is_serving();
+    let (open, read_only) = (clients.stats.is_open(), clients.stats.is_read_only());
     match word {
         b"ruok" => "imok".to_string(),
-        b"isro" => if serving { "rw" } else { "null" }.to_string(),
-        _ if !serving => NOT_SERVING.to_string(),
+        b"isro" => if read_only {
+            "ro"
+        } else if open {
+            "rw"
+        } else {
+            "null"
+        }
+        .to_string(),
+        _ if !open => NOT_SERVING.to_string(),
         b"srvr" => srvr(clients, ""),
         b"stat" => srvr(clients, &client_list(asker, clients)),
         _ => mntr::answer(clients),
@@ -66,6 +76,7 @@ pub(super) fn answer(word: &[u8; 4], asker: ConnId, clients: &Clients) -> String
 /// The role as Apache's tools name it.
 pub(super) fn mode(clients: &Clients) -> &'static str {
     match clients.stats.server_state() {
+        _ if clients.stats.is_read_only() => "read-only",
         _ if clients.settings.standalone => "standalone",
         ServerState::Leading => "leader",
         ServerState::Observing => "observer",
@@ -77,7 +88,8 @@ pub(super) fn mode(clients: &Clients) -> &'static str {
 fn srvr(clients: &Clients, client_list: &str) -> String {
     let stats = &clients.stats;
     let latency = Latency::of(stats);
-    let mut out = format!("Zookeeper version: {VERSION}{BUILT_ON}\n{client_list}");
+    let read_only = if stats.is_read_only() { READ_ONLY } else { "" };
+    let mut out = format!("Zookeeper version: {VERSION}{BUILT_ON}\n{read_only}{client_list}");
     let mut line = |text: std::fmt::Arguments<'_>| writeln!(out, "{text}").expect("a string takes all");
     line(format_args!("Latency min/avg/max: {}/{:?}/{}", latency.min, latency.avg, latency.max));
     line(format_args!("Received: {}", stats.packets_received.get()));

@@ -4,7 +4,7 @@
 //! synchronizes) connections are accepted and four-letter words answered, but whoever sends anything
 //! else is closed, so that clients go on to another server.
 //!
-//! Deliberately absent: TLS, read-only mode, throttling of new connections.
+//! Deliberately absent: TLS, throttling of new connections.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

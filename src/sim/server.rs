@@ -11,7 +11,7 @@ use zabra_actors::brain::{Parts, Placement, Running, start};
 use zabra_actors::core::election::Pauses;
 use zabra_actors::core::leader::Timing;
 use zabra_actors::core::quorum::Ensemble;
-use zabra_actors::core::replica::{Settings, session_id_base};
+use zabra_actors::core::replica::{LocalSessions, Settings, session_id_base};
 use zabra_actors::core::tree::Tree;
 use zabra_actors::ports::{OnFault, Recovered, SnapStore, TxnStore, WallClock, Witness};
 use zabra_actors::stats::Stats;
@@ -105,6 +105,8 @@ impl SimServer {
         let parts = Parts {
             ensemble: Ensemble { me: sid, ..ensemble },
             timing,
+            // No simulated client asks for it, so nobody may notice.
+            read_only: true,
             pauses: Pauses { min_ms: 200, max_ms: 3000 },
             settings: Settings {
                 me: sid,
@@ -112,6 +114,7 @@ impl SimServer {
                 max_session_timeout_ms: 20 * timing.tick_ms as i32,
                 first_session: session_id_base(sid, wall.now()),
                 config: None,
+                local_sessions: LocalSessions::Off,
             },
             snap_count,
             snap_size: u64::MAX,

@@ -99,7 +99,15 @@ fn reads_and_watches_work() {
     ]);
     assert_eq!(
         server.told(),
-        ["c1 #1 z2 data hi v0 watch Data /a", "c1 #-2 z2 ok", "c1 is u:h", "c1 #3 z=0 ok", "c1 #4 z2 NoNode",]
+        [
+            "c1 #1 z2 data hi v0 watch Data /a",
+            "c1 #-2 z2 ok",
+            "c1 is u:h",
+            "c1 #3 z=0 ok",
+            "c1 #4 z2 NoNode",
+            "c1 #5 z2 multi [data hi v0]",
+            "c1 #6 z2 i am ip:127.0.0.1"
+        ]
     );
 }
 

@@ -31,7 +31,7 @@ def classes(tmp_path_factory) -> Path:
     return target
 
 
-@pytest.mark.parametrize(("group", "cases"), [("znodes", 16), ("modes", 8), ("recipes", 9), ("caches", 3)])
+@pytest.mark.parametrize(("group", "cases"), [("znodes", 16), ("modes", 8), ("recipes", 9), ("caches", 5)])
 def test_curator(classes, ensemble, root, group, cases):
     """All cases of a group pass, and all are there."""
     command = java("CuratorCompat", ensemble.hosts, group, root, path=[classes])

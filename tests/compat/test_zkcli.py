@@ -229,6 +229,48 @@ def test_watches(shell, root):
     ]
 
 
+def test_watches_that_stay(shell, root):
+    events = shell.events(
+        f"create {root}/w 0",
+        f"addWatch -m PERSISTENT {root}/w",
+        f"set {root}/w 1",
+        f"set {root}/w 2",
+        f"create {root}/w/c 0",
+        f"removewatches {root}/w",
+        f"set {root}/w 3",
+        f"addWatch -m PERSISTENT_RECURSIVE {root}",
+        f"create {root}/w/d 0",
+        f"delete {root}/w/d",
+    )
+    assert events == [
+        f"NodeDataChanged path:{root}/w",
+        f"NodeDataChanged path:{root}/w",
+        f"NodeChildrenChanged path:{root}/w",
+        f"NodeCreated path:{root}/w/d",
+        f"NodeDeleted path:{root}/w/d",
+    ]
+
+
+def test_what_the_server_knows(shell, ensemble, root):
+    outputs = shell.script(
+        f"create -e {root}/e",
+        f"create {root}/p",
+        f"getEphemerals {root}",
+        f"getAllChildrenNumber {root}",
+        "addauth digest bob:secret",
+        "whoami",
+        "config",
+        "reconfig -remove 3",
+    )
+    assert outputs[2:4] == [f"[{root}/e]", "2"]
+    assert {"ip: 127.0.0.1", "digest: bob"} <= set(outputs[5].splitlines())
+    assert [line.partition("=")[0] for line in outputs[6].splitlines()] == [
+        *(f"server.{each.sid}" for each in ensemble.servers),
+        "version",
+    ]
+    assert "Reconfig is disabled" in outputs[7]
+
+
 def test_exit_codes(shell, root):
     assert shell.one("create", f"{root}/a", "x")[0] == 0
     code, told = shell.one("get", f"{root}/a")

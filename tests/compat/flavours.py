@@ -7,6 +7,7 @@ expiry and failover and long enough for a busy machine.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness import HOST, Ensemble, Server, claim_servers
@@ -31,15 +32,25 @@ def kind() -> str:
     return chosen
 
 
-def make_ensemble(directory: Path, participants: int = 3, observers: int = 1, snap_count: int = 100_000) -> Ensemble:
-    """An ensemble with its configuration written, not yet started."""
+@dataclass
+class Settings:
+    """What a test may want otherwise than it is by default."""
+
+    snap_count: int = 100_000
+    local_sessions: bool = False
+    upgrade_local_sessions: bool = False
+    read_only_mode: bool = False
+
+
+def make_ensemble(directory: Path, participants: int = 3, observers: int = 1, **settings: int) -> Ensemble:
+    """An ensemble with its configuration written, not yet started. `settings` are fields of `Settings`."""
     roles = ["participant"] * participants + ["observer"] * observers
     servers, claims = claim_servers(directory, roles)
     if kind() == "zabra":
-        _configure_zabra(directory, servers, snap_count)
+        _configure_zabra(directory, servers, Settings(**settings))
     else:
         for server in servers:
-            _configure_apache(server, servers, snap_count)
+            _configure_apache(server, servers, Settings(**settings))
     return Ensemble(servers, claims)
 
 
@@ -50,13 +61,16 @@ def data_directory(server: Server) -> Path:
     return server.directory / "data" / "version-2"
 
 
-def _configure_zabra(directory: Path, servers: list[Server], snap_count: int) -> None:
+def _configure_zabra(directory: Path, servers: list[Server], settings: Settings) -> None:
     """One file for the whole ensemble; a server is told only its id."""
     config = directory / "cluster.toml"
     sections = [
         f'[cluster]\nname = "compat"\ndata_dir = "{directory / "data"}"',
         f'[timing]\ntick_time = "{TICK_MS}ms"\ninit_limit = {INIT_LIMIT}\nsync_limit = {SYNC_LIMIT}',
-        f"[storage]\nsnap_count = {snap_count}",
+        f"[storage]\nsnap_count = {settings.snap_count}",
+        f"[client]\nlocal_sessions = {_toml(settings.local_sessions)}\n"
+        f"upgrade_local_sessions = {_toml(settings.upgrade_local_sessions)}\n"
+        f"read_only_mode = {_toml(settings.read_only_mode)}",
         '[admin]\nfour_letter_words = ["srvr", "stat", "ruok", "mntr", "isro"]',
     ]
     for server in servers:
@@ -70,6 +84,10 @@ def _configure_zabra(directory: Path, servers: list[Server], snap_count: int) ->
     config.write_text("\n\n".join(sections) + "\n")
 
 
+def _toml(flag: bool) -> str:
+    return str(flag).lower()
+
+
 def zabra_binary() -> Path:
     """ZABRA_BIN, else the release build of this repository."""
     binary = Path(os.environ.get("ZABRA_BIN", REPOSITORY / "target" / "release" / "zabra"))
@@ -78,7 +96,7 @@ def zabra_binary() -> Path:
     return binary
 
 
-def _configure_apache(server: Server, servers: list[Server], snap_count: int) -> None:
+def _configure_apache(server: Server, servers: list[Server], wanted: Settings) -> None:
     data = server.directory / "data"
     data.mkdir(exist_ok=True)
     (data / "myid").write_text(f"{server.sid}\n")
@@ -89,7 +107,9 @@ def _configure_apache(server: Server, servers: list[Server], snap_count: int) ->
         f"dataDir={data}",
         f"clientPort={server.ports.client}",
         f"clientPortAddress={HOST}",
-        f"snapCount={snap_count}",
+        f"snapCount={wanted.snap_count}",
+        f"localSessionsEnabled={_toml(wanted.local_sessions)}",
+        f"localSessionsUpgradingEnabled={_toml(wanted.upgrade_local_sessions)}",
         "admin.enableServer=false",
         "4lw.commands.whitelist=srvr,stat,ruok,mntr,isro",
     ]
@@ -101,6 +121,7 @@ def _configure_apache(server: Server, servers: list[Server], snap_count: int) ->
     config.write_text("\n".join(settings) + "\n")
     (server.directory / "log4j.properties").write_text(LOG4J)
     server.command = java("org.apache.zookeeper.server.quorum.QuorumPeerMain", str(config), path=[server.directory])
+    server.command.insert(1, f"-Dreadonlymode.enabled={_toml(wanted.read_only_mode)}")
 
 
 LOG4J = """\

@@ -12,6 +12,8 @@ from typing import Iterable, NamedTuple
 from clients import SOON
 from harness import HOST, Server
 
+CREATE_SESSION, CLOSE_SESSION = -10, -11
+SET_ACL, SYNC, CREATE2, CREATE_CONTAINER, CREATE_TTL = 7, 9, 15, 19, 21
 DELETE, EXISTS, GET_DATA, SET_DATA, GET_CHILDREN, PING, CHECK, MULTI = 2, 3, 4, 5, 8, 11, 13, 14
 CREATE, RECONFIG, CHECK_WATCHES, REMOVE_WATCHES, MULTI_READ, AUTH, SASL = 1, 16, 17, 18, 22, 100, 102
 GET_EPHEMERALS, GET_ALL_CHILDREN_NUMBER, SET_WATCHES2, ADD_WATCH, WHO_AM_I = 103, 104, 105, 106, 107
@@ -65,17 +67,38 @@ class Answer(NamedTuple):
     events: list[tuple[int, str]]
 
 
-class Wire:
-    """A session, by hand. It pings nobody, so it lasts no longer than its time-out."""
+class NoAnswer(Exception):
+    """The server has closed the connection in place of answering its handshake."""
 
-    def __init__(self, server: Server, session: int = 0, password: bytes = bytes(16)) -> None:
+
+class Wire:
+    """A session, by hand. It pings nobody, so it lasts no longer than its time-out.
+
+    A refusal is a session 0 with a time-out of 0. `read_only` is the last byte of the handshake, None to leave it
+    out; afterwards it is what the answer has there.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        session: int = 0,
+        password: bytes = bytes(16),
+        read_only: bool | None = False,
+        timeout_ms: int = 10_000,
+        seen: int = 0,
+    ) -> None:
         self._socket = socket.create_connection((HOST, server.ports.client), timeout=SOON)
         self._xid = 0
-        self._send(number(0) + long(0) + number(10_000) + long(session) + text(password) + b"\0")
+        wish = b"" if read_only is None else bytes([read_only])
+        self._send(number(0) + long(seen) + number(timeout_ms) + long(session) + text(password) + wish)
         hello = self._frame()
-        assert hello is not None, "the server answers a handshake"
+        if hello is None:
+            self.close()
+            raise NoAnswer(f"{server} does not answer the handshake")
         _, self.timeout, self.session = struct.unpack(">iiq", hello[:16])
         self.password = hello[20:36]
+        assert len(hello) in (36, 37), "the answer has the last byte or not, and nothing else"
+        self.read_only = bool(hello[36]) if len(hello) == 37 else None
         # Zxids of the events, in the order in which all events came.
         self.event_zxids: list[int] = []
 
@@ -95,6 +118,11 @@ class Wire:
             if got != -1:
                 return Answer(got, zxid, error, frame[16:], events)
             events.append(self._event(zxid, frame))
+
+    def tell(self, opcode: int, body: bytes = b"") -> None:
+        """Asks, and does not wait for the answer."""
+        self._xid += 1
+        self._send(number(self._xid) + number(opcode) + body)
 
     def events(self) -> list[tuple[int, str]]:
         """What has come by now: a ping stands behind it."""
@@ -120,7 +148,10 @@ class Wire:
     def _bytes(self, count: int) -> bytes | None:
         received = b""
         while len(received) < count:
-            piece = self._socket.recv(count - len(received))
+            try:
+                piece = self._socket.recv(count - len(received))
+            except ConnectionResetError:
+                return None
             if not piece:
                 return None
             received += piece

@@ -110,10 +110,14 @@ class Wire:
             self._xid += 1
             xid = self._xid
         self._send(number(xid) + number(opcode) + body)
+        return self.answer()
+
+    def answer(self) -> Answer:
+        """The next answer, with the events before it."""
         events = []
         while True:
             frame = self._frame()
-            assert frame is not None, f"opcode {opcode}: the connection ended without an answer"
+            assert frame is not None, "the connection ended without an answer"
             got, zxid, error = struct.unpack(">iqi", frame[:16])
             if got != -1:
                 return Answer(got, zxid, error, frame[16:], events)

@@ -75,7 +75,8 @@ class Wire:
     """A session, by hand. It pings nobody, so it lasts no longer than its time-out.
 
     A refusal is a session 0 with a time-out of 0. `read_only` is the last byte of the handshake, None to leave it
-    out; afterwards it is what the answer has there.
+    out; afterwards it is what the answer has there. Requests that are to be `behind` the handshake, as xid, opcode and
+    body, leave with it.
     """
 
     def __init__(
@@ -86,11 +87,14 @@ class Wire:
         read_only: bool | None = False,
         timeout_ms: int = 10_000,
         seen: int = 0,
+        behind: Iterable[tuple[int, int, bytes]] = (),
     ) -> None:
         self._socket = socket.create_connection((HOST, server.ports.client), timeout=SOON)
         self._xid = 0
         wish = b"" if read_only is None else bytes([read_only])
-        self._send(number(0) + long(seen) + number(timeout_ms) + long(session) + text(password) + wish)
+        hello = number(0) + long(seen) + number(timeout_ms) + long(session) + text(password) + wish
+        requests = (number(xid) + number(opcode) + body for xid, opcode, body in behind)
+        self._socket.sendall(b"".join(text(frame) for frame in (hello, *requests)))
         hello = self._frame()
         if hello is None:
             self.close()
@@ -131,6 +135,14 @@ class Wire:
     def events(self) -> list[tuple[int, str]]:
         """What has come by now: a ping stands behind it."""
         return self.ask(PING, xid=-2).events
+
+    def last_events(self) -> list[tuple[int, str]]:
+        """What has come until the other side closes."""
+        events = []
+        while (frame := self._frame()) is not None:
+            assert frame[:4] == number(-1), "events only"
+            events.append(self._event(int.from_bytes(frame[4:12], "big", signed=True), frame))
+        return events
 
     def is_closed(self) -> bool:
         """Waits for the other side to close."""

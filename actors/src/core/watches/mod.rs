@@ -17,6 +17,7 @@
 
 mod kinds;
 mod path_table;
+mod recursive;
 #[cfg(test)]
 mod tests;
 
@@ -26,7 +27,8 @@ use std::sync::Arc;
 
 pub use self::kinds::{NewWatch, WatchKind};
 use self::path_table::{PathId, PathTable};
-use crate::core::{acl, paths};
+use self::recursive::Recursive;
+use crate::core::acl;
 use crate::types::{
     Acl, Auth, ConnId, ConnectResponse, Deliver, EventKind, Reply, ReplyBody, Str, WatchEvent, WatcherType,
     ZkError, Zxid, perms,
@@ -35,6 +37,10 @@ use crate::types::{
 /// Watches of one connection. Large enough for the greatest users known (a few hundred thousand), small
 /// enough that one client cannot take all memory: 60 MB and the paths.
 pub const MAX_WATCHES_PER_CONNECTION: usize = 500_000;
+
+/// Bytes of the paths of all watches of one connection. A path may have a megabyte and need not exist, so the
+/// number of watches alone bounds nothing; this is 250 bytes for each of the greatest number.
+pub const MAX_WATCHED_BYTES_PER_CONNECTION: usize = 128 << 20;
 
 /// The two watch tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,7 +111,8 @@ pub enum Outcome {
     Gone { conn: ConnId },
 }
 
-/// A connection asked for more than [`MAX_WATCHES_PER_CONNECTION`], and is being closed.
+/// A connection asked for more than [`MAX_WATCHES_PER_CONNECTION`], or for longer paths than
+/// [`MAX_WATCHED_BYTES_PER_CONNECTION`], and is being closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooManyWatches(pub ConnId);
 
@@ -114,8 +121,9 @@ impl fmt::Display for TooManyWatches {
         let TooManyWatches(ConnId(conn)) = self;
         write!(
             f,
-            "connection {conn} is closed: it wants more than {MAX_WATCHES_PER_CONNECTION} watches; \
-             let the client spread them over several sessions"
+            "connection {conn} is closed: it wants more than {MAX_WATCHES_PER_CONNECTION} watches, or paths of \
+             more than {MAX_WATCHED_BYTES_PER_CONNECTION} bytes in all; let the client spread them over several \
+             sessions"
         )
     }
 }
@@ -137,6 +145,8 @@ struct Connection {
     auth: Auth,
     /// The same watches as in `Watches::watches`, to find them when the connection goes.
     watches: BTreeSet<(PathId, WatchTable, WatchMode)>,
+    /// Of the paths of these watches, each as often as it is watched.
+    path_bytes: usize,
 }
 
 /// An event for everybody whose watch matches.
@@ -154,8 +164,8 @@ pub struct Watches {
     connections: BTreeMap<ConnId, Connection>,
     watches: BTreeSet<Watch>,
     paths: PathTable,
-    /// Recursive watches; without any, no ancestor is looked at.
-    recursive: usize,
+    /// The recursive ones once more, for the changes below them.
+    recursive: Recursive,
 }
 
 impl Watches {
@@ -166,7 +176,7 @@ impl Watches {
 
     /// There is a new connection. Whatever is said to a connection that is not open goes nowhere.
     pub fn opened(&mut self, conn: ConnId) {
-        let connection = Connection { auth: Arc::new([]), watches: BTreeSet::new() };
+        let connection = Connection { auth: Arc::new([]), watches: BTreeSet::new(), path_bytes: 0 };
         let before = self.connections.insert(conn, connection);
         assert!(before.is_none(), "connection {conn:?} is opened once");
     }
@@ -245,19 +255,25 @@ impl Watches {
         mode: WatchMode,
     ) -> Result<(), TooManyWatches> {
         let Some(connection) = self.connections.get_mut(&conn) else { return Ok(()) };
-        let id = self.paths.acquire(path);
+        let id = self.paths.acquire(path.clone());
         if connection.watches.contains(&(id, table, mode)) {
             self.paths.release(id);
             return Ok(());
         }
-        if connection.watches.len() == MAX_WATCHES_PER_CONNECTION {
+        let path_bytes = connection.path_bytes + path.len();
+        if connection.watches.len() == MAX_WATCHES_PER_CONNECTION
+            || path_bytes > MAX_WATCHED_BYTES_PER_CONNECTION
+        {
             self.paths.release(id);
             return Err(TooManyWatches(conn));
         }
+        connection.path_bytes = path_bytes;
         connection.watches.insert((id, table, mode));
         let is_new = self.watches.insert(Watch { path: id, table, conn, mode });
         assert!(is_new, "both sides know the same watches");
-        self.recursive += usize::from(mode == WatchMode::Recursive);
+        if mode == WatchMode::Recursive {
+            self.recursive.insert(path, conn);
+        }
         Ok(())
     }
 
@@ -364,28 +380,12 @@ impl Watches {
                 self.remove(watch);
             }
         }
-        if table == WatchTable::Data && self.recursive > 0 {
-            self.add_recursive_above(path, &mut matched);
+        if table == WatchTable::Data {
+            self.recursive.add_above(path, &mut matched);
             matched.sort_unstable();
         }
         matched.dedup();
         matched
-    }
-
-    /// Connections with a recursive watch on an ancestor.
-    fn add_recursive_above(&self, path: &str, matched: &mut Vec<ConnId>) {
-        let mut at = path;
-        while let Some((parent, name)) = paths::split(at) {
-            if name.is_empty() {
-                return; // the root has no ancestor
-            }
-            if let Some(id) = self.paths.find(parent) {
-                let watches = self.listed(id, WatchTable::Data).into_iter();
-                let recursive = watches.filter(|watch| watch.mode == WatchMode::Recursive);
-                matched.extend(recursive.map(|watch| watch.conn));
-            }
-            at = parent;
-        }
     }
 
     /// The watches of a path in a table, by connection.
@@ -397,6 +397,7 @@ impl Watches {
 
     fn remove(&mut self, watch: Watch) {
         let connection = self.connections.get_mut(&watch.conn).expect("watches go with their connection");
+        connection.path_bytes -= self.paths.text(watch.path).len();
         let was_known = connection.watches.remove(&(watch.path, watch.table, watch.mode));
         assert!(was_known, "both sides know the same watches");
         self.unlist(watch);
@@ -406,7 +407,9 @@ impl Watches {
     fn unlist(&mut self, watch: Watch) {
         let was_listed = self.watches.remove(&watch);
         assert!(was_listed, "both sides know the same watches");
+        if watch.mode == WatchMode::Recursive {
+            self.recursive.remove(self.paths.text(watch.path), watch.conn);
+        }
         self.paths.release(watch.path);
-        self.recursive -= usize::from(watch.mode == WatchMode::Recursive);
     }
 }

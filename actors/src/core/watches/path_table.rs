@@ -55,6 +55,11 @@ impl PathTable {
         self.slots.find(spread(hash), |slot| self.is_at(slot, hash, path)).map(|slot| slot.id)
     }
 
+    /// The path of a number in use.
+    pub(super) fn text(&self, id: PathId) -> &Str {
+        &self.paths[id.0 as usize].as_ref().expect("an id in use has its path").path
+    }
+
     /// The path for one more watch.
     pub(super) fn acquire(&mut self, path: Str) -> PathId {
         if let Some(id) = self.find(&path) {

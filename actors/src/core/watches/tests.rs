@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::*;
+use crate::core::paths;
 use crate::types::{Id, ReplyBody, ZkError};
 use WatchKind::*;
 
@@ -242,7 +243,8 @@ fn watches_go_with_their_connection() {
     bench.step(Outcome::Close { conn: ONE });
     assert_eq!(bench.sent(), ["1:close"]);
     assert_eq!((bench.watches.watch_count(), bench.watches.watched_paths()), (1, 1));
-    assert_eq!((bench.watches.recursive, bench.watches.connection_count()), (0, 1));
+    assert!(bench.watches.recursive.is_empty());
+    assert_eq!(bench.watches.connection_count(), 1);
     bench.step(Outcome::Gone { conn: TWO });
     assert_eq!(bench.sent(), NOTHING);
     assert_eq!((bench.watches.watch_count(), bench.watches.watched_paths()), (0, 0));
@@ -361,7 +363,7 @@ fn removing_one_kind_leaves_the_others() {
     assert!(!asked(&mut bench, ONE, Some("/a"), WatcherType::Persistent, true));
     assert_eq!(bench.after("+/a/b"), ["1:1/a/b", "1:4/a"], "the recursive and the child watch");
     assert!(asked(&mut bench, ONE, Some("/a"), WatcherType::PersistentRecursive, true));
-    assert_eq!(bench.watches.recursive, 0);
+    assert!(bench.watches.recursive.is_empty());
     assert_eq!(bench.after("=/a"), ["1:3/a"], "the data watch");
     assert_eq!(bench.watches.watch_count(), 0);
 
@@ -371,4 +373,20 @@ fn removing_one_kind_leaves_the_others() {
     bench.watch(TWO, Data, "/a");
     assert!(asked(&mut bench, ONE, Some("/a"), WatcherType::Any, true));
     assert_eq!(bench.after("-/a"), ["2:2/a"]);
+}
+
+#[test]
+fn long_paths_close_the_connection_too() {
+    let mut bench = Bench::new();
+    let long = "x".repeat(1 << 20);
+    let path = |n: usize| format!("{:07}{}", n, &long[7..]);
+    let fit = MAX_WATCHED_BYTES_PER_CONNECTION >> 20;
+    (0..fit).for_each(|n| bench.watch(ONE, Data, &path(n)));
+    assert!(
+        asked(&mut bench, ONE, Some(&path(3)), WatcherType::Data, true),
+        "what is removed gives its room back"
+    );
+    bench.watch(ONE, Child, &path(4));
+    bench.watches.watch(ONE, new(Data, "/")).unwrap_err();
+    bench.watch(TWO, Persistent, &path(5));
 }

@@ -13,6 +13,7 @@ use crate::election::Election;
 use crate::handle::{Brain, FromPeer};
 use crate::node::{Actors, Node, Setup};
 use crate::ports::{OnFault, PeerLinks, SnapStore, TxnStore, WallClock, Witness};
+use crate::questions::Questions;
 use crate::replica::{Neighbours, Outside, Replica, SnapshotDue};
 use crate::session_tracker::{ReportTo, SessionTracker};
 use crate::snapshotter::Snapshotter;
@@ -126,8 +127,9 @@ pub fn start(
         };
         let replica = Replica::new(settings, snapshot_due, neighbours, outside).start();
         session_tracker.do_send(ReportTo(replica.clone().recipient()));
-        clients = Some(replica.clone().recipient());
+        clients = Some(replica.clone());
         let election = election.start();
+        let session_tracker = session_tracker.clone();
         let actors = Actors { txn_log, snapshotter, election, replica, session_tracker };
         let log = log.clone();
         Node::new(
@@ -135,9 +137,11 @@ pub fn start(
             actors,
         )
     });
+    let replica = clients.expect("made with the node");
     let brain = Brain {
         opened: watch_manager.clone().recipient(),
-        clients: clients.expect("made with the node"),
+        questions: Questions::to(&watch_manager, &replica, &session_tracker, clock),
+        clients: replica.recipient(),
         peers: node.clone().recipient(),
     };
     Running { brain, node, watch_manager }

@@ -3,6 +3,7 @@
 use actix::prelude::*;
 
 use crate::ports::ClientSink;
+use crate::questions::Questions;
 use crate::types::{Auth, ConnId, ConnectRequest, Envelope, Request, Sid};
 
 /// To WatchManager: a connection is there; before anything else about it.
@@ -51,4 +52,6 @@ pub struct Brain {
     pub clients: Recipient<FromClient>,
     /// Node.
     pub peers: Recipient<FromPeer>,
+    /// What operators may ask.
+    pub questions: Questions,
 }

@@ -21,6 +21,7 @@ pub mod leader;
 pub mod learner;
 pub mod node;
 pub mod ports;
+pub mod questions;
 pub mod replica;
 pub mod role;
 pub mod session_tracker;

@@ -158,6 +158,11 @@ impl Replica {
         Replica { core, role: None, neighbours, snapshot_due, effects: Vec::new(), outside, meter }
     }
 
+    /// The applied state, to answer questions.
+    pub(crate) fn tree(&self) -> &Tree {
+        self.core.tree()
+    }
+
     fn step(&mut self, input: Input) {
         self.core.step(input, &mut self.effects);
     }

@@ -47,6 +47,11 @@ impl SessionTracker {
         SessionTracker { core: Sessions::new(tick_ms), replica: None, meter, log }
     }
 
+    /// The sessions, to answer questions.
+    pub(crate) fn sessions(&self) -> &Sessions {
+        &self.core
+    }
+
     fn step(&mut self, input: Input) -> Vec<Effect> {
         self.meter.message();
         let mut effects = Vec::new();

@@ -40,6 +40,11 @@ impl WatchManager {
         WatchManager { core, sinks, deliveries, stats, meter, log }
     }
 
+    /// The watches, to answer questions.
+    pub(crate) fn watches(&self) -> &Watches {
+        &self.core
+    }
+
     fn step(&mut self, outcome: Outcome) {
         if let Err(too_many) = self.core.step(outcome, &mut self.deliveries) {
             warn!(self.log, "{}", too_many);

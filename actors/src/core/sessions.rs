@@ -16,6 +16,7 @@
 //! Absent on purpose: whether a session is open, closing or moved. The tree and the replica know.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use crate::types::{Millis, SessionId};
 
@@ -52,6 +53,33 @@ pub enum Effect {
 /// Sessions in one verdict: when a hundred thousand end together, the replica gets them in pieces and can
 /// answer clients in between.
 pub const MAX_EXPIRED_AT_ONCE: usize = 1000;
+
+/// Sessions in one page of the list that operators ask for.
+const PAGE: usize = 1000;
+
+/// Sessions that end together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bucket {
+    /// When.
+    pub end: Millis,
+    /// How many they are in all; a page may show but a part.
+    pub size: usize,
+    /// Those in this page.
+    pub sessions: Vec<SessionId>,
+}
+
+/// A piece of the list of sessions by their end, the earliest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExpiryPage {
+    /// Buckets in all.
+    pub buckets: usize,
+    /// Sessions in all.
+    pub sessions: usize,
+    /// The first may go on where the last of the page before ended.
+    pub page: Vec<Bucket>,
+    /// Where the next page begins; `None` after the last.
+    pub next: Option<(Millis, SessionId)>,
+}
 
 /// The session tracker.
 #[derive(Debug)]
@@ -105,6 +133,20 @@ impl Sessions {
     /// None of them.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Global sessions by their end, behind that place or from the first on; `None` on a learner, which knows no
+    /// ends.
+    pub fn expiry_page(&self, after: Option<(Millis, SessionId)>) -> Option<ExpiryPage> {
+        match &self.role {
+            Role::Leading(global) => Some(global.page(after)),
+            Role::Learning(_) => None,
+        }
+    }
+
+    /// The same of this server's local sessions.
+    pub fn local_expiry_page(&self, after: Option<(Millis, SessionId)>) -> ExpiryPage {
+        self.local.page(after)
     }
 
     /// Takes an input; what is to be done is added to `out`.
@@ -181,6 +223,25 @@ impl Sessions {
 }
 
 impl Ends {
+    fn page(&self, after: Option<(Millis, SessionId)>) -> ExpiryPage {
+        let (buckets, sessions) = (self.buckets.len(), self.ends.len());
+        let mut list = ExpiryPage { buckets, sessions, ..ExpiryPage::default() };
+        let mut left = PAGE;
+        for (end, bucket) in self.buckets.range(after.map_or(0, |(end, _)| end)..) {
+            let place = after.filter(|(place, _)| place == end);
+            let behind = place.map_or(Bound::Unbounded, |(_, id)| Bound::Excluded(id));
+            let sessions: Vec<_> = bucket.range((behind, Bound::Unbounded)).copied().take(left).collect();
+            let Some(last) = sessions.last().copied() else { continue };
+            left -= sessions.len();
+            list.page.push(Bucket { end: *end, size: bucket.len(), sessions });
+            if left == 0 {
+                list.next = Some((*end, last));
+                break;
+            }
+        }
+        list
+    }
+
     /// The time-out is the one of the connection that touched, so it may end the session earlier than it
     /// would have ended before.
     fn touch(&mut self, tick_ms: Millis, now: Millis, sessions: &[(SessionId, i32)]) {
@@ -353,6 +414,39 @@ mod tests {
         let mut tracker = leader(1000, &[]);
         touch(&mut tracker, 400, 1, A, 1000);
         assert_eq!(run(&mut tracker, 1000, 3000), [(A, 2500)]);
+    }
+
+    #[test]
+    fn ends_are_listed_in_pages() {
+        let mut tracker = leader(0, &[(A, 100), (B, 600)]);
+        let list = tracker.expiry_page(None).expect("it leads");
+        let bucket = |end, size, sessions: &[SessionId]| Bucket { end, size, sessions: sessions.to_vec() };
+        assert_eq!((list.buckets, list.sessions, list.next), (2, 2, None));
+        assert_eq!(list.page, [bucket(500, 1, &[A]), bucket(1000, 1, &[B])]);
+
+        let many: Vec<_> = (1..=2500).map(|id| (SessionId(id), if id < 1500 { 100 } else { 600 })).collect();
+        let mut tracker_of_many = leader(0, &many);
+        let (mut listed, mut pages, mut after) = (Vec::new(), 0, None);
+        loop {
+            let list = tracker_of_many.expiry_page(after).expect("it leads");
+            assert_eq!((list.buckets, list.sessions), (2, 2500));
+            for bucket in list.page {
+                assert_eq!(bucket.size, if bucket.end == 500 { 1499 } else { 1001 });
+                listed.extend(bucket.sessions.into_iter().map(|session| (session, bucket.end)));
+            }
+            pages += 1;
+            after = list.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        let expected: Vec<_> =
+            many.iter().map(|(id, timeout)| (*id, if *timeout == 100 { 500 } else { 1000 })).collect();
+        assert_eq!((listed, pages), (expected, 3));
+
+        step(&mut tracker, Input::Learn);
+        step(&mut tracker_of_many, Input::Learn);
+        assert_eq!(tracker.expiry_page(None), None);
     }
 
     #[test]

@@ -50,6 +50,7 @@ impl Tree {
             change => self.apply_change(header, change, changes),
         };
         self.zxid = header.zxid;
+        self.digests.note(self.zxid, self.digest);
         applied
     }
 

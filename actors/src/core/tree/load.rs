@@ -3,6 +3,7 @@
 use super::acls::AclTable;
 use super::digest::is_digested;
 use super::index::Index;
+use super::listing::DigestLog;
 use super::node::{Node, NodeId, ROOT};
 use super::slab::Slab;
 use super::{NodeView, PersistedStat, Tree};
@@ -109,6 +110,7 @@ impl TreeLoader {
             ephemerals: Default::default(),
             mortals: Default::default(),
             digest,
+            digests: DigestLog::default(),
             data_size: 0,
         };
         TreeLoader { tree, path: String::new(), above: vec![(0, ROOT)] }

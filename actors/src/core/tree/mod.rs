@@ -5,7 +5,7 @@
 //! the leader makes the transaction (`prepare`); here it is carried out, whatever a replay finds.
 //!
 //! - [`Tree::apply`] and the rules that let a replay over a newer tree converge: `apply.rs`.
-//! - Reading: [`Tree::get`] and [`NodeRef`], here.
+//! - Reading: [`Tree::get`] and [`NodeRef`], here; operators' lists: `listing.rs`.
 //! - Snapshots: [`Tree::walk`], [`TreeLoader`]: `load.rs`.
 //! - The digest of the tree: `digest.rs`.
 //! - In memory: znodes in chunks (`slab.rs`), found by one hash table of parent and name (`index.rs`), with
@@ -20,6 +20,7 @@ mod acls;
 mod apply;
 mod digest;
 mod index;
+mod listing;
 mod load;
 mod node;
 mod slab;
@@ -35,6 +36,8 @@ use bytes::Bytes;
 use self::acls::AclTable;
 pub use self::digest::{DIGEST_VERSION, content_crc, is_digested, node_digest};
 use self::index::Index;
+use self::listing::DigestLog;
+pub use self::listing::{EphemeralPage, EphemeralPlace, SessionPage};
 pub use self::load::TreeLoader;
 pub use self::node::{MAX_TTL_MS, owner, owner_session};
 use self::node::{Node, NodeId, ROOT};
@@ -103,6 +106,7 @@ pub struct Tree {
     /// Containers and TTL nodes, so that looking for those to reap is no walk over everything.
     mortals: BTreeSet<NodeId>,
     digest: i64,
+    digests: DigestLog,
     data_size: u64,
 }
 

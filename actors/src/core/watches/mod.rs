@@ -16,6 +16,7 @@
 //! decided by the replica.
 
 mod kinds;
+mod pages;
 mod path_table;
 mod recursive;
 #[cfg(test)]
@@ -26,6 +27,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use self::kinds::{NewWatch, WatchKind};
+pub use self::pages::{WatchOrder, WatchPage, WatchPlace};
 use self::path_table::{PathId, PathTable};
 use self::recursive::Recursive;
 use crate::core::acl;

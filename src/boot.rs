@@ -25,12 +25,12 @@ use zabra_actors::core::election::Pauses;
 use zabra_actors::core::replica::{Settings, session_id_base};
 use zabra_actors::ports::{NoWitness, OnFault, PeerLinks, WallClock};
 use zabra_actors::stats::Stats;
-use zabra_actors::types::{Fault, Packet, Sid, Tenure, WallMillis};
+use zabra_actors::types::{Fault, Membership, Packet, Sid, Tenure, WallMillis};
 
 use crate::admin::{self, Subject};
 use crate::config::{Cluster, ConfigError, Server};
 use crate::disk::{self, DiskSettings, FileSnapStore, FileTxnStore, RealDisk};
-use crate::net::{ClientSettings, Links, LinksSettings, Listener, PeerAddr};
+use crate::net::{ClientSettings, Conf, Links, LinksSettings, Listener, PeerAddr, QuorumConf};
 use crate::stop::StopSignals;
 
 /// With fewer cores a thread of its own for sockets costs more in wake-ups than it brings.
@@ -248,6 +248,31 @@ fn client_settings(cluster: &Cluster, server: &Server) -> ClientSettings {
         four_letter_words: cluster.admin.four_letter_words.iter().cloned().collect(),
         super_digest: None,
         standalone: cluster.servers.len() == 1,
+        conf: conf(cluster, server),
+    }
+}
+
+/// What the word `conf` tells.
+fn conf(cluster: &Cluster, server: &Server) -> Conf {
+    let (min_session_timeout_ms, max_session_timeout_ms) = cluster.session_timeouts_ms();
+    let dir = server.data_dir.join("version-2");
+    let dir = std::path::absolute(&dir).unwrap_or(dir);
+    let quorum = QuorumConf {
+        init_limit: cluster.timing.init_limit,
+        sync_limit: cluster.timing.sync_limit,
+        peer_port: server.peer.port,
+        peer_type: u8::from(server.role == Membership::Observer),
+        membership: cluster.members_text().unwrap_or_default(),
+    };
+    Conf {
+        client_port: server.client.port,
+        data_dir: dir.clone(),
+        data_log_dir: dir,
+        tick_ms: cluster.timing().tick_ms,
+        min_session_timeout_ms,
+        max_session_timeout_ms,
+        server_id: server.id.0,
+        quorum: (cluster.servers.len() > 1).then_some(quorum),
     }
 }
 

@@ -25,6 +25,11 @@ impl Counter {
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
+
+    /// None yet.
+    pub fn reset(&self) {
+        self.0.store(0, Relaxed);
+    }
 }
 
 /// A number that goes up and down.
@@ -81,17 +86,23 @@ pub struct SummarySnapshot {
     pub p50: u64,
     /// 90 % of them.
     pub p90: u64,
+    /// 95 % of them.
+    pub p95: u64,
     /// 99 % of them.
     pub p99: u64,
     /// 99.9 % of them.
     pub p999: u64,
 }
 
+impl SummaryValues {
+    fn none() -> SummaryValues {
+        SummaryValues { count: 0, sum: 0, min: u64::MAX, max: 0, buckets: Box::new([0; BUCKETS]) }
+    }
+}
+
 impl Default for Summary {
     fn default() -> Summary {
-        let values =
-            SummaryValues { count: 0, sum: 0, min: u64::MAX, max: 0, buckets: Box::new([0; BUCKETS]) };
-        Summary { inner: Mutex::new(values) }
+        Summary { inner: Mutex::new(SummaryValues::none()) }
     }
 }
 
@@ -104,6 +115,11 @@ impl Summary {
         values.min = values.min.min(value);
         values.max = values.max.max(value);
         values.buckets[bucket(value)] += 1;
+    }
+
+    /// No value yet.
+    pub fn reset(&self) {
+        *self.inner.lock().expect("no holder of this lock panics") = SummaryValues::none();
     }
 
     /// Everything about it now.
@@ -128,6 +144,7 @@ impl Summary {
             max: values.max,
             p50: quantile(0.5),
             p90: quantile(0.9),
+            p95: quantile(0.95),
             p99: quantile(0.99),
             p999: quantile(0.999),
         }
@@ -150,6 +167,38 @@ fn bucket_ceiling(bucket: usize) -> u64 {
         return bucket as u64;
     }
     u64::try_from(((5 + quarter) << (power - 2)) - 1).unwrap_or(u64::MAX)
+}
+
+/// The last, least and greatest of some sizes, in bytes.
+#[derive(Debug, Default)]
+pub struct Sizes {
+    last: Gauge,
+    min: Gauge,
+    max: Gauge,
+}
+
+impl Sizes {
+    /// More of them. Those who measure at the same time may lose an extreme to each other.
+    pub fn observe(&self, last: u64, min: u64, max: u64) {
+        let before = self.get();
+        let to_gauge = |size: u64| i64::try_from(size).unwrap_or(i64::MAX);
+        self.last.set(to_gauge(last) + 1);
+        let least = if before[1] < 0 { to_gauge(min) } else { to_gauge(min).min(before[1]) };
+        self.min.set(least + 1);
+        self.max.set(to_gauge(max).max(before[2]) + 1);
+    }
+
+    /// Last, least, greatest; -1 without any.
+    pub fn get(&self) -> [i64; 3] {
+        [&self.last, &self.min, &self.max].map(|gauge| gauge.get() - 1)
+    }
+
+    /// None yet.
+    pub fn reset(&self) {
+        for gauge in [&self.last, &self.min, &self.max] {
+            gauge.set(0);
+        }
+    }
 }
 
 /// What an actor's mailbox and turns look like.
@@ -187,6 +236,13 @@ pub struct Stats {
     pub bytes_received: Counter,
     pub bytes_sent: Counter,
     pub connection_rejected: Counter,
+    pub connection_request_count: Counter,
+    pub connection_revalidate_count: Counter,
+    pub sessionless_connections_expired: Counter,
+    pub cnxn_closed_without_zk_server_running: Counter,
+    pub connection_drop_count: Counter,
+    pub auth_failed_count: Counter,
+    pub client_response_size: Sizes,
     // the quorum
     pub state: Gauge,
     /// 1 while clients that ask for no more may read without a leader.
@@ -247,6 +303,46 @@ impl Stats {
         }
     }
 
+    /// Begins to count anew, as `srst` wants it: counters and summaries. What a gauge shows is still so. The
+    /// actors' own figures stay: they are nobody's habit.
+    pub fn reset(&self) {
+        let counters = [
+            &self.packets_received,
+            &self.packets_sent,
+            &self.bytes_received,
+            &self.bytes_sent,
+            &self.connection_rejected,
+            &self.connection_request_count,
+            &self.connection_revalidate_count,
+            &self.sessionless_connections_expired,
+            &self.cnxn_closed_without_zk_server_running,
+            &self.connection_drop_count,
+            &self.auth_failed_count,
+            &self.looking_count,
+            &self.proposal_count,
+            &self.commit_count,
+            &self.learner_proposal_received_count,
+            &self.learner_commit_received_count,
+            &self.diff_count,
+            &self.trunc_count,
+            &self.snap_count,
+        ];
+        let summaries = [
+            &self.readlatency_us,
+            &self.updatelatency_us,
+            &self.election_time_us,
+            &self.fsynctime_us,
+            &self.sync_batch_size,
+            &self.snapshottime_us,
+        ];
+        counters.iter().for_each(|counter| counter.reset());
+        summaries.iter().for_each(|summary| summary.reset());
+        self.client_response_size.reset();
+        for size in [&self.last_proposal_size, &self.min_proposal_size, &self.max_proposal_size] {
+            size.set(0);
+        }
+    }
+
     /// Does it serve all clients?
     pub fn is_serving(&self) -> bool {
         self.zab_phase() == Phase::Broadcast
@@ -274,6 +370,34 @@ mod tests {
             assert!(ceiling >= value, "{value} is above its bucket's ceiling {ceiling}");
             assert!(ceiling - value <= value / 4 + 1, "{ceiling} is too far above {value}");
         }
+    }
+
+    #[test]
+    fn sizes_are_unknown_before_the_first() {
+        let sizes = Sizes::default();
+        assert_eq!(sizes.get(), [-1; 3]);
+        sizes.observe(20, 16, 90);
+        sizes.observe(0, 0, 30);
+        assert_eq!(sizes.get(), [0, 0, 90]);
+        sizes.observe(40, 40, 100);
+        assert_eq!(sizes.get(), [40, 0, 100]);
+        sizes.reset();
+        assert_eq!(sizes.get(), [-1; 3]);
+    }
+
+    #[test]
+    fn a_reset_forgets_what_was_counted_and_keeps_what_is_so() {
+        let stats = Stats::default();
+        stats.packets_received.add(3);
+        stats.fsynctime_us.observe(9);
+        stats.last_proposal_size.set(88);
+        stats.client_response_size.observe(1, 1, 1);
+        stats.znode_count.set(5);
+        stats.reset();
+        assert_eq!(stats.packets_received.get(), 0);
+        assert_eq!(stats.fsynctime_us.snapshot(), SummarySnapshot::default());
+        assert_eq!((stats.last_proposal_size.get(), stats.client_response_size.get()), (0, [-1; 3]));
+        assert_eq!(stats.znode_count.get(), 5);
     }
 
     #[test]

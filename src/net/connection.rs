@@ -1,7 +1,7 @@
 //! One client connection, as far as it reads: bytes into requests. What it writes is in `delivery`.
 //!
 //! ```text
-//!          4 letters ──▶ answer, close
+//!          a word ──▶ answer, close
 //! accept ─▶ first frame ──▶ Opened, Connect ──▶ Connected ──▶ Requests, Requests, ... ──▶ Disconnected
 //!          └─────── at most 10 to 20 s ────────────────┘      idle no longer than the session's time-out
 //! ```
@@ -23,7 +23,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use slog::debug;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -31,14 +31,16 @@ use tokio::net::tcp::OwnedReadHalf;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use zabra_actors::handle::{FromClient, Opened};
 use zabra_actors::jute::{self, Decoded};
-use zabra_actors::types::{Auth, ConnectRequest, Op, Request};
+use zabra_actors::types::{Auth, ConnectRequest, Op, Request, SessionId};
 
+use super::figures::READS;
 use super::listener::Clients;
 use super::outbox::outbox;
 use super::registry::Admitted;
 use super::stop::Stop;
 use super::talk::{HANDSHAKE_TIMEOUT, InBrain, Talk};
-use super::{auth, delivery, four_letter};
+use super::words::{AnswerError, Word};
+use super::{auth, delivery, words};
 
 /// Room for each read, in bytes.
 const READ_SIZE: usize = 16 << 10;
@@ -108,7 +110,7 @@ pub(super) async fn serve(mut socket: TcpStream, admitted: Admitted, clients: Ar
     let mut buffer = BytesMut::new();
     let first = first_frame(&mut socket, &mut buffer, &admitted, &clients);
     let end = match stop.or(timeout_at(deadline, first)).await {
-        Some(Ok(Ok(First::Word(word)))) => answer_word(socket, &word, &admitted, &clients, &mut stop).await,
+        Some(Ok(Ok(First::Word(word)))) => answer_word(socket, word, &admitted, &clients, &mut stop).await,
         Some(Ok(Ok(First::Connect(request)))) => {
             converse(socket, buffer, request, &admitted, &clients, &mut stop).await
         }
@@ -116,8 +118,13 @@ pub(super) async fn serve(mut socket: TcpStream, admitted: Admitted, clients: Ar
         Some(Err(_)) => End::Idle,
         None => End::Stopped,
     };
-    if let End::Violation(what) = &end {
-        clients.complain_of(admitted.figures.remote.ip(), what);
+    match &end {
+        End::Violation(what) => clients.complain_of(admitted.figures.remote.ip(), what),
+        End::NotServing => clients.stats.cnxn_closed_without_zk_server_running.inc(),
+        End::Idle if admitted.figures.session().is_none() => {
+            clients.stats.sessionless_connections_expired.inc();
+        }
+        _ => {}
     }
     debug!(clients.log, "connection closed"; "conn" => admitted.conn.0,
            "client" => %admitted.figures.remote, "reason" => %end);
@@ -126,7 +133,7 @@ pub(super) async fn serve(mut socket: TcpStream, admitted: Admitted, clients: Ar
 /// What a connection begins with.
 enum First {
     /// An operator's question.
-    Word([u8; 4]),
+    Word(Word),
     /// A client.
     Connect(ConnectRequest),
 }
@@ -142,12 +149,17 @@ async fn first_frame(
         buffer.reserve(READ_SIZE);
         let read = socket.read_buf(buffer).await?;
         clients.stats.bytes_received.add(read as u64);
-        if let Some(word) = buffer.first_chunk::<4>().filter(|word| four_letter::is_word(word)).copied() {
-            buffer.advance(word.len());
-            count_frames(1, 0, admitted, clients);
-            return Ok(First::Word(word));
+        match words::read(buffer) {
+            Ok(Some(word)) => {
+                count_frames(1, 0, admitted, clients);
+                return Ok(First::Word(word));
+            }
+            Ok(None) => {}
+            // Too little to tell: the rest may come.
+            Err(_) if read > 0 => continue,
+            Err(_) => return Err(End::ClosedByClient),
         }
-        if buffer.len() >= 4 && !clients.stats.is_open() {
+        if !clients.stats.is_open() {
             return Err(End::NotServing);
         }
         if let Some(frame) = take_frame(buffer, clients)? {
@@ -175,24 +187,23 @@ fn count_frames(frames: u64, queued: usize, admitted: &Admitted, clients: &Clien
 /// Answers an operator, and closes.
 async fn answer_word(
     mut socket: TcpStream,
-    word: &[u8; 4],
+    word: Word,
     admitted: &Admitted,
     clients: &Clients,
     stop: &mut Stop,
 ) -> End {
-    let answer = four_letter::answer(word, admitted.conn, clients);
-    let written = stop.or(timeout(HANDSHAKE_TIMEOUT, async {
-        socket.write_all(answer.as_bytes()).await?;
-        socket.shutdown().await
-    }));
+    let written = stop.or(async {
+        words::answer(&mut socket, word, admitted.conn, clients).await?;
+        Ok(socket.shutdown().await?)
+    });
     match written.await {
-        Some(Ok(Ok(()))) => {
+        Some(Ok(())) => {
             linger(&mut socket.into_split().0, stop).await;
             End::Closed
         }
-        Some(Ok(Err(e))) => End::Failed(e),
-        Some(Err(_)) => End::TooSlow,
-        None => End::Stopped,
+        Some(Err(AnswerError::Failed(e))) => End::Failed(e),
+        Some(Err(AnswerError::TooSlow)) => End::TooSlow,
+        Some(Err(AnswerError::Stopped)) | None => End::Stopped,
     }
 }
 
@@ -211,9 +222,15 @@ async fn converse(
     let in_brain = Arc::new(InBrain::new(clients.clone()));
     let sink = Box::new(delivery::Sink { outbox, in_brain: in_brain.clone() });
     clients.brain.opened.do_send(Opened { conn, auth: ids.clone(), sink });
+    clients.stats.connection_request_count.inc();
+    if request.session != SessionId::NONE {
+        clients.stats.connection_revalidate_count.inc();
+    }
+    let opening = (request.session == SessionId::NONE).then(Instant::now);
     clients.brain.clients.do_send(FromClient::Connect { conn, request });
 
-    let talk = Rc::new(Talk::new(admitted, clients.clone(), in_brain));
+    let talk = Rc::new(Talk::new(admitted, opening, clients.clone(), in_brain));
+    talk.touch();
     let (mut reader, writer) = socket.into_split();
     // A task of its own, so that a client that asks without pause cannot keep its answers from leaving.
     let mut writing = tokio::task::spawn_local(delivery::write(writer, drain, talk.clone(), stop.clone()));
@@ -229,6 +246,9 @@ async fn converse(
     }
     writing.abort();
     clients.brain.clients.do_send(FromClient::Disconnected(conn));
+    if matches!(end, End::ClosedByClient | End::Failed(_)) {
+        clients.stats.connection_drop_count.inc();
+    }
     if matches!(end, End::Closed) {
         linger(&mut reader, stop).await;
     }
@@ -243,7 +263,7 @@ async fn linger(socket: &mut OwnedReadHalf, stop: &mut Stop) {
 }
 
 /// When a connection that is idle since then is closed.
-fn expiry(clients: &Clients, since: Instant, timeout: Duration) -> Instant {
+pub(super) fn expiry(clients: &Clients, since: Instant, timeout: Duration) -> Instant {
     let step = IDLE_STEP.as_millis() as u64;
     let age = (since + timeout - clients.started).as_millis() as u64;
     clients.started + Duration::from_millis((age / step + 1) * step)
@@ -263,11 +283,15 @@ async fn idle(talk: &Talk) {
 
 /// Reads requests until the connection ends.
 async fn read(socket: &mut OwnedReadHalf, mut buffer: BytesMut, mut ids: Auth, talk: &Talk) -> End {
+    talk.figures.end(READS);
     talk.opened().await;
+    talk.figures.begin(READS);
     loop {
         let allowance = talk.allowance();
         if allowance == 0 {
+            talk.figures.end(READS);
             talk.progressed().await;
+            talk.figures.begin(READS);
             continue;
         }
         let requests = match take_requests(&mut buffer, allowance, &mut ids, talk) {
@@ -278,6 +302,7 @@ async fn read(socket: &mut OwnedReadHalf, mut buffer: BytesMut, mut ids: Auth, t
         let last = requests.last().is_some_and(is_last);
         talk.ask(requests);
         if last {
+            talk.figures.end(READS);
             return std::future::pending().await;
         }
         if taken == allowance {
@@ -314,8 +339,9 @@ fn take_requests(
             Decoded::Auth { scheme, data } => {
                 let super_digest = talk.clients.settings.super_digest.as_deref();
                 let decision = auth::authenticate(ids, &scheme, data.as_deref(), super_digest);
-                if let Ok(more) = &decision {
-                    *ids = more.clone();
+                match &decision {
+                    Ok(more) => *ids = more.clone(),
+                    Err(_) => talk.clients.stats.auth_failed_count.inc(),
                 }
                 Op::Auth(decision)
             }

@@ -12,6 +12,7 @@ use zabra_actors::ports::ClientSink;
 use zabra_actors::types::{Deliver, MultiResult, Reply, ReplyBody, Str};
 
 use super::connection::End;
+use super::figures::WRITES;
 use super::outbox::{Drain, Outbox};
 use super::stop::Stop;
 use super::talk::{InBrain, Talk};
@@ -32,6 +33,9 @@ const WRITE_SIZE: usize = 64 << 10;
 
 /// A buffer that large answers have made larger than this, in bytes, is not kept.
 const KEPT_BUFFER: usize = 2 * WRITE_SIZE;
+
+/// Bytes of a frame's length.
+const LENGTH: usize = 4;
 
 /// The brain's way to a connection.
 pub(super) struct Sink {
@@ -114,28 +118,56 @@ async fn write_all(
         // Stopped, or the brain has let go of the connection: what it said before is written.
         let Some(weight) = weight else { break };
         let mut frames = 0;
+        let mut sizes = ReplySizes::default();
         for item in batches.drain(..).flatten() {
             if matches!(item, Deliver::Close) {
                 closing = true;
                 break;
             }
             take_note(&item, talk);
+            let before = buffer.len();
             jute::encode_deliver(&item, &mut buffer);
+            if matches!(item, Deliver::Reply(_)) {
+                sizes.note((buffer.len() - before - LENGTH) as u64);
+            }
             frames += 1;
             if buffer.len() >= WRITE_SIZE {
                 flush(socket, &mut buffer, std::mem::take(&mut frames), talk).await?;
             }
         }
         flush(socket, &mut buffer, frames, talk).await?;
+        sizes.publish(talk);
         drain.written(weight);
     }
     socket.shutdown().await
 }
 
+/// The sizes of the replies of one batch, in bytes without their length.
+#[derive(Default)]
+struct ReplySizes {
+    last: u64,
+    min: Option<u64>,
+    max: u64,
+}
+
+impl ReplySizes {
+    fn note(&mut self, size: u64) {
+        self.last = size;
+        self.min = Some(self.min.map_or(size, |min| min.min(size)));
+        self.max = self.max.max(size);
+    }
+
+    fn publish(self, talk: &Talk) {
+        if let Some(min) = self.min {
+            talk.clients.stats.client_response_size.observe(self.last, min, self.max);
+        }
+    }
+}
+
 /// What a connection's other half must know of what is said.
 fn take_note(item: &Deliver, talk: &Talk) {
     match item {
-        Deliver::Connected(response) => talk.connected(response.timeout_ms),
+        Deliver::Connected(response) => talk.connected(response, Instant::now()),
         Deliver::Reply(reply) => talk.answered(reply, Instant::now()),
         Deliver::Event(_) | Deliver::Close => {}
     }
@@ -147,7 +179,9 @@ async fn flush(
     frames: u64,
     talk: &Talk,
 ) -> std::io::Result<()> {
+    talk.figures.begin(WRITES);
     socket.write_all(buffer).await?;
+    talk.figures.end(WRITES);
     talk.wrote(frames, buffer.len());
     buffer.clear();
     if buffer.capacity() > KEPT_BUFFER {

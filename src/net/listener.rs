@@ -8,13 +8,14 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicI64, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use actix_rt::ArbiterHandle;
 use slog::{Logger, o};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep};
 use zabra_actors::handle::Brain;
@@ -23,6 +24,7 @@ use zabra_actors::stats::Stats;
 use super::complaints::Complaints;
 use super::registry::{Admitted, Excess, Registry};
 use super::stop::{Stop, Stopper, stop};
+use super::words::{Conf, TRACE_MASK};
 use super::{bind, connection};
 
 /// The pause after a failed accept: out of files, most likely, and others must close some first.
@@ -47,6 +49,8 @@ pub struct ClientSettings {
     pub super_digest: Option<String>,
     /// The cluster has one member: operators' tools want to read `standalone`.
     pub standalone: bool,
+    /// What `conf` tells.
+    pub conf: Conf,
 }
 
 /// What all connections share.
@@ -59,6 +63,12 @@ pub(super) struct Clients {
     pub(super) outstanding: AtomicUsize,
     /// When this process began, for `zk_uptime` and the steps of idle connections.
     pub(super) started: Instant,
+    /// The system's monotonic clock at that moment, in ms.
+    started_monotonic_ms: u64,
+    /// Set by `stmk`, told by `gtmk`.
+    pub(super) trace_mask: AtomicI64,
+    /// Whoever asks the brain for a page of a list has this.
+    pub(super) turn_to_ask: Semaphore,
     complaints: Mutex<Complaints>,
     pub(super) log: Logger,
 }
@@ -72,6 +82,11 @@ impl Clients {
     /// Logs that a client broke the protocol, the first time.
     pub(super) fn complain_of(&self, client: IpAddr, violation: &str) {
         self.complaints().warn_because(format!("closed a connection of {client}"), violation);
+    }
+
+    /// A moment by the system's monotonic clock, in ms: what Apache shows as `lresp`.
+    pub(super) fn monotonic_ms(&self, at: Instant) -> u64 {
+        self.started_monotonic_ms + (at - self.started).as_millis() as u64
     }
 
     fn complaints(&self) -> MutexGuard<'_, Complaints> {
@@ -121,6 +136,9 @@ impl Listener {
             stats,
             outstanding: AtomicUsize::new(0),
             started: Instant::now(),
+            started_monotonic_ms: monotonic_ms(),
+            trace_mask: AtomicI64::new(TRACE_MASK),
+            turn_to_ask: Semaphore::new(1),
             complaints: Mutex::new(Complaints::new(log.clone())),
             log,
         });
@@ -139,6 +157,12 @@ impl Listener {
     pub async fn close(&self) {
         self.stopper.stop().await;
     }
+}
+
+/// The system's monotonic clock in ms.
+fn monotonic_ms() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
 }
 
 async fn accept(clients: Arc<Clients>, listener: TcpListener, arbiters: Vec<ArbiterHandle>, mut stop: Stop) {

@@ -7,8 +7,8 @@
 //! | `delivery` | the same client, the other way: replies and events into bytes |
 //! | `talk` | what both halves know: requests without an answer, back-pressure, latency |
 //! | `auth` | what an auth packet is worth |
-//! | `registry` | who is connected, for limits and for operators |
-//! | `four_letter`, `mntr` | what `nc` is told: `ruok`, `srvr`, `stat`, `mntr`, `isro` |
+//! | `registry`, `figures`, `tags` | who is connected and does what, for limits and for operators |
+//! | `words` | what `nc` is told: the four-letter words |
 //! | `links` | the connections to the other servers: who dials, who accepts |
 //! | `hello` | the first words on such a connection |
 //! | `link` | such a connection after them |
@@ -24,22 +24,24 @@ mod auth;
 mod complaints;
 mod connection;
 mod delivery;
-mod four_letter;
+mod figures;
 mod frame;
 mod hello;
 mod link;
 mod links;
 mod listener;
-mod mntr;
 mod outbox;
 mod registry;
 mod stop;
+mod tags;
 mod talk;
+mod words;
 
 use std::io;
 
 pub use links::{Links, LinksSettings, PeerAddr};
 pub use listener::{ClientSettings, Listener};
+pub use words::{Conf, QuorumConf};
 
 /// A listening socket; the error says for whom, where, and what to do.
 fn bind(whom: &str, address: &str) -> io::Result<std::net::TcpListener> {

@@ -1,15 +1,15 @@
-//! Who is connected: for the limits on connections, and for `stat`.
+//! Who is connected: for the limits on connections, and for operators.
 //!
 //! An entry lives as long as its [`Admitted`]: however a connection's task ends, it is counted out.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use zabra_actors::stats::Stats;
 use zabra_actors::types::ConnId;
+
+use super::figures::Figures;
 
 /// All client connections of this server.
 pub(super) struct Registry {
@@ -26,18 +26,6 @@ struct Entries {
     last: u64,
     connections: BTreeMap<ConnId, Arc<Figures>>,
     per_ip: HashMap<IpAddr, usize>,
-}
-
-/// What operators see of a connection.
-pub(super) struct Figures {
-    /// The client's address.
-    pub(super) remote: SocketAddr,
-    /// Frames read.
-    pub(super) received: AtomicU64,
-    /// Frames written.
-    pub(super) sent: AtomicU64,
-    /// Requests read and not answered yet.
-    pub(super) queued: AtomicU64,
 }
 
 /// Why a connection is not wanted.
@@ -68,8 +56,7 @@ impl Registry {
         *of_ip += 1;
         entries.last += 1;
         let conn = ConnId(entries.last);
-        let zero = || AtomicU64::new(0);
-        let figures = Arc::new(Figures { remote, received: zero(), sent: zero(), queued: zero() });
+        let figures = Arc::new(Figures::new(remote));
         entries.connections.insert(conn, figures.clone());
         self.stats.num_alive_connections.add(1);
         Ok(Admitted { conn, figures, registry: self.clone() })
@@ -103,28 +90,6 @@ impl Drop for Admitted {
             entries.per_ip.remove(&ip);
         }
         self.registry.stats.num_alive_connections.add(-1);
-    }
-}
-
-impl Figures {
-    /// More frames were read, and so many requests wait now.
-    pub(super) fn read(&self, frames: u64, queued: usize) {
-        self.received.fetch_add(frames, Relaxed);
-        self.queued.store(queued as u64, Relaxed);
-    }
-
-    /// More frames were written, and so many requests wait now.
-    pub(super) fn wrote(&self, frames: u64, queued: usize) {
-        self.sent.fetch_add(frames, Relaxed);
-        self.queued.store(queued as u64, Relaxed);
-    }
-}
-
-impl fmt::Display for Figures {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (queued, received, sent) =
-            (self.queued.load(Relaxed), self.received.load(Relaxed), self.sent.load(Relaxed));
-        write!(f, "(queued={queued},recved={received},sent={sent})")
     }
 }
 
@@ -163,8 +128,8 @@ mod tests {
         assert!(registry.entries().per_ip.is_empty());
     }
 
-    impl fmt::Debug for Admitted {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    impl std::fmt::Debug for Admitted {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
             write!(f, "{:?}", self.conn)
         }
     }

@@ -14,10 +14,12 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use zabra_actors::handle::FromClient;
 use zabra_actors::jute;
-use zabra_actors::types::{ConnId, Reply, Request};
+use zabra_actors::types::{ConnId, ConnectResponse, Reply, Request};
 
+use super::figures::{Figures, Operations};
 use super::listener::Clients;
-use super::registry::{Admitted, Figures};
+use super::registry::Admitted;
+use super::tags;
 
 /// Requests that one client may have unanswered before its socket is left unread. As many as Apache
 /// allows the whole server.
@@ -29,16 +31,16 @@ pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// What the two tasks of a connection share. They run on one thread.
 pub(super) struct Talk {
     pub(super) conn: ConnId,
-    figures: Arc<Figures>,
+    pub(super) figures: Arc<Figures>,
     pub(super) clients: Arc<Clients>,
     /// The handshake is done: requests may be read.
     open: Cell<bool>,
-    /// How long it may be idle: for the handshake, then the session's.
-    timeout: Cell<Duration>,
-    /// When something came or went last.
-    active: Cell<Instant>,
+    /// When the handshake was asked for, while it is a new session's.
+    opening: Cell<Option<Instant>>,
     /// Requests that wait for their answers, in order.
     pending: RefCell<VecDeque<Pending>>,
+    /// What was answered, of which the figures have a copy.
+    operations: RefCell<Operations>,
     in_brain: Arc<InBrain>,
     /// The handshake was answered, or requests were.
     progress: Notify,
@@ -49,6 +51,8 @@ struct Pending {
     xid: i32,
     asked: Instant,
     is_write: bool,
+    /// What operators see of it; `None` if they see nothing.
+    tag: Option<&'static str>,
 }
 
 /// The requests of one connection that the brain has not answered, as part of those of all connections: the
@@ -79,15 +83,20 @@ impl InBrain {
 
 impl Talk {
     /// A connection whose handshake is under way.
-    pub(super) fn new(admitted: &Admitted, clients: Arc<Clients>, in_brain: Arc<InBrain>) -> Talk {
+    pub(super) fn new(
+        admitted: &Admitted,
+        opening: Option<Instant>,
+        clients: Arc<Clients>,
+        in_brain: Arc<InBrain>,
+    ) -> Talk {
         Talk {
             conn: admitted.conn,
             figures: admitted.figures.clone(),
             clients,
             open: Cell::new(false),
-            timeout: Cell::new(HANDSHAKE_TIMEOUT),
-            active: Cell::new(Instant::now()),
+            opening: Cell::new(opening),
             pending: RefCell::default(),
+            operations: RefCell::new(Operations::none()),
             in_brain,
             progress: Notify::new(),
         }
@@ -107,17 +116,17 @@ impl Talk {
 
     /// Something came or went.
     pub(super) fn touch(&self) {
-        self.active.set(Instant::now());
+        self.figures.touch(self.clients.started.elapsed());
     }
 
     /// When something came or went last.
     pub(super) fn active(&self) -> Instant {
-        self.active.get()
+        self.figures.active(self.clients.started)
     }
 
     /// How long the connection may be idle.
     pub(super) fn timeout(&self) -> Duration {
-        self.timeout.get()
+        self.figures.timeout()
     }
 
     /// How many requests may be read now.
@@ -136,7 +145,9 @@ impl Talk {
         }
         let asked = Instant::now();
         let mut pending = self.pending.borrow_mut();
-        pending.extend(requests.iter().map(|r| Pending { xid: r.xid, asked, is_write: r.op.is_write() }));
+        let wait =
+            |r: &Request| Pending { xid: r.xid, asked, is_write: r.op.is_write(), tag: tags::of(&r.op) };
+        pending.extend(requests.iter().map(wait));
         self.in_brain.asked(requests.len());
         self.clients.stats.packets_received.add(requests.len() as u64);
         self.figures.read(requests.len() as u64, pending.len());
@@ -145,10 +156,15 @@ impl Talk {
 
     /// The handshake is answered; a session with this time-out, in milliseconds, is open. 0 is a refusal:
     /// nothing is read any more, and a Close follows.
-    pub(super) fn connected(&self, timeout_ms: i32) {
-        if let Ok(ms @ 1..) = u64::try_from(timeout_ms) {
-            self.timeout.set(Duration::from_millis(ms));
-            self.open.set(true);
+    pub(super) fn connected(&self, response: &ConnectResponse, now: Instant) {
+        let Ok(ms @ 1..) = u64::try_from(response.timeout_ms) else { return };
+        self.figures.connected(response.session, Duration::from_millis(ms));
+        self.open.set(true);
+        if let Some(asked) = self.opening.take() {
+            let us = (now - asked).as_micros() as u64;
+            self.clients.stats.updatelatency_us.observe(us);
+            let last_zxid = self.clients.stats.last_zxid.get();
+            self.note(tags::SESSION, 0, last_zxid, us, now);
         }
     }
 
@@ -158,13 +174,28 @@ impl Talk {
         let mut pending = self.pending.borrow_mut();
         while let Some(request) = pending.pop_front() {
             // A ping is answered with the xid of pings whatever its own was.
-            if request.xid == reply.xid || reply.xid == jute::PING_XID {
-                let us = (now - request.asked).as_micros() as u64;
-                let stats = &self.clients.stats;
-                let latency = if request.is_write { &stats.updatelatency_us } else { &stats.readlatency_us };
-                return latency.observe(us);
+            if request.xid != reply.xid && reply.xid != jute::PING_XID {
+                continue;
             }
+            let Some(tag) = request.tag else { return };
+            let us = (now - request.asked).as_micros() as u64;
+            let stats = &self.clients.stats;
+            let latency = if request.is_write { &stats.updatelatency_us } else { &stats.readlatency_us };
+            latency.observe(us);
+            // A write that failed was nothing, to Apache.
+            let tag = if request.is_write && reply.result.is_err() { tags::NOTHING } else { tag };
+            return self.note(tag, request.xid, reply.zxid.0, us, now);
         }
+    }
+
+    /// What operators see of an answer.
+    fn note(&self, tag: &'static str, cxid: i32, zxid: i64, us: u64, now: Instant) {
+        let mut operations = self.operations.borrow_mut();
+        if let Some(anew) = self.figures.take_reset() {
+            *operations = anew;
+        }
+        operations.answered(tag, cxid, zxid, us / 1000);
+        operations.last_response_ms = self.clients.monotonic_ms(now);
     }
 
     /// So much was written.
@@ -173,6 +204,11 @@ impl Talk {
         self.clients.stats.packets_sent.add(frames);
         self.clients.stats.bytes_sent.add(bytes as u64);
         self.figures.wrote(frames, self.pending.borrow().len());
+        let mut operations = self.operations.borrow_mut();
+        if let Some(anew) = self.figures.take_reset() {
+            *operations = anew;
+        }
+        self.figures.publish(&operations);
         self.progress.notify_one();
     }
 }

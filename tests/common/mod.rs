@@ -12,6 +12,8 @@
 // Each test binary uses its own part of this module.
 #![allow(dead_code)]
 
+pub mod raw;
+
 use std::collections::hash_map::RandomState;
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -147,6 +149,11 @@ impl Ensemble {
 
     /// Writes the configuration and starts nothing.
     pub fn new(participants: u8, observers: u8) -> Ensemble {
+        Ensemble::with(participants, observers, "")
+    }
+
+    /// The same with more sections in the configuration.
+    pub fn with(participants: u8, observers: u8, sections: &str) -> Ensemble {
         let dir = tempfile::Builder::new().prefix("zabra-").tempdir().expect("a temporary directory");
         let servers = (1..=participants + observers)
             .map(|sid| {
@@ -154,7 +161,7 @@ impl Ensemble {
             })
             .collect();
         let ensemble = Ensemble { dir: Some(dir), servers };
-        fs::write(ensemble.config(), ensemble.cluster_toml())
+        fs::write(ensemble.config(), ensemble.cluster_toml() + sections)
             .expect("the temporary directory can be written");
         ensemble
     }
@@ -289,7 +296,7 @@ impl Ensemble {
     fn cluster_toml(&self) -> String {
         let mut text = format!(
             "[cluster]\nname = \"test\"\ndata_dir = \"{}\"\n\n[timing]\ntick_time = \"{}ms\"\ninit_limit = 20\n\
-             sync_limit = 6\n\n[admin]\nfour_letter_words = [\"srvr\", \"stat\", \"ruok\", \"mntr\", \"isro\"]\n",
+             sync_limit = 6\n\n[admin]\nfour_letter_words = [\"*\"]\n",
             self.path().join("data").display(),
             TICK.as_millis(),
         );

@@ -3,6 +3,7 @@
 
 mod clients;
 mod links;
+mod words;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -194,7 +194,12 @@ mod tests {
         let mut tree = Tree::new();
         let mut expected = Vec::new();
         for zxid in 1..=DIGEST_INTERVAL * 1030 {
-            apply(&mut tree, zxid, 1, TxnBody::SetData { path: "/".into(), data: None, version: 1, reconfig: false });
+            apply(
+                &mut tree,
+                zxid,
+                1,
+                TxnBody::SetData { path: "/".into(), data: None, version: 1, reconfig: false },
+            );
             if zxid % DIGEST_INTERVAL == 0 {
                 expected.push((Zxid(zxid), tree.digest()));
             }

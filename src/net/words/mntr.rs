@@ -5,8 +5,9 @@ use std::fmt::{Display, Write};
 use zabra_actors::stats::{Stats, SummarySnapshot};
 use zabra_actors::types::ServerState;
 
-use super::four_letter::{BUILT_ON, Latency, VERSION, average, mode, proposal_sizes};
-use super::listener::Clients;
+use super::server::{Latency, average, java_double, mode, proposal_sizes};
+use super::{BUILT_ON, VERSION};
+use crate::net::listener::Clients;
 
 /// What a value in microseconds is divided by: Apache's times are in milliseconds.
 const US: u64 = 1000;
@@ -27,8 +28,11 @@ pub(super) fn answer(clients: &Clients) -> String {
     lines.connections(clients);
     lines.tree(stats);
     lines.quorum(stats);
-    if state == ServerState::Leading {
-        lines.leader(stats);
+    if !clients.settings.standalone {
+        lines.add("quorum_size", stats.quorum_size.get());
+        if state == ServerState::Leading {
+            lines.leader(stats);
+        }
     }
     lines.summaries(stats);
     lines.0
@@ -44,14 +48,25 @@ impl Lines {
     fn connections(&mut self, clients: &Clients) {
         let stats = &clients.stats;
         let latency = Latency::of(stats);
-        self.add("avg_latency", format_args!("{:?}", latency.avg));
+        self.add("avg_latency", java_double(latency.avg));
         self.add("max_latency", latency.max);
         self.add("min_latency", latency.min);
         self.add("packets_received", stats.packets_received.get());
         self.add("packets_sent", stats.packets_sent.get());
         self.add("num_alive_connections", stats.num_alive_connections.get());
         self.add("outstanding_requests", stats.outstanding_requests.get());
+        let [last, min, max] = stats.client_response_size.get();
+        self.add("last_client_response_size", last);
+        self.add("max_client_response_size", max);
+        self.add("min_client_response_size", min);
+        self.add("auth_failed_count", stats.auth_failed_count.get());
+        self.add("connection_request_count", stats.connection_request_count.get());
+        self.add("connection_revalidate_count", stats.connection_revalidate_count.get());
         self.add("connection_rejected", stats.connection_rejected.get());
+        self.add("connection_drop_count", stats.connection_drop_count.get());
+        self.add("sessionless_connections_expired", stats.sessionless_connections_expired.get());
+        let unserved = stats.cnxn_closed_without_zk_server_running.get();
+        self.add("cnxn_closed_without_zk_server_running", unserved);
         self.add("bytes_received_count", stats.bytes_received.get());
         self.add("response_bytes", stats.bytes_sent.get());
         self.add("uptime", clients.started.elapsed().as_millis());
@@ -72,7 +87,6 @@ impl Lines {
     }
 
     fn quorum(&mut self, stats: &Stats) {
-        self.add("quorum_size", stats.quorum_size.get());
         self.add("looking_count", stats.looking_count.get());
         self.add("proposal_count", stats.proposal_count.get());
         self.add("commit_count", stats.commit_count.get());
@@ -107,13 +121,14 @@ impl Lines {
             let values = summary.snapshot();
             self.summary(name, values, US);
             self.add(&format!("p50_{name}"), values.p50 / US);
+            self.add(&format!("p95_{name}"), values.p95 / US);
             self.add(&format!("p99_{name}"), values.p99 / US);
             self.add(&format!("p999_{name}"), values.p999 / US);
         }
     }
 
     fn summary(&mut self, name: &str, values: SummarySnapshot, unit: u64) {
-        self.add(&format!("avg_{name}"), format_args!("{:?}", average(values.sum, values.count * unit)));
+        self.add(&format!("avg_{name}"), java_double(average(values.sum, values.count * unit)));
         self.add(&format!("min_{name}"), values.min / unit);
         self.add(&format!("max_{name}"), values.max / unit);
         self.add(&format!("cnt_{name}"), values.count);

@@ -14,6 +14,7 @@
 
 use std::io;
 use std::net::TcpListener;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -22,7 +23,7 @@ use slog::{Logger, info, o, warn};
 use tokio::sync::mpsc;
 use zabra_actors::brain::{self, Parts, Placement, Running};
 use zabra_actors::core::election::Pauses;
-use zabra_actors::core::replica::{Settings, session_id_base};
+use zabra_actors::core::replica::{LocalSessions, Settings, session_id_base};
 use zabra_actors::ports::{NoWitness, OnFault, PeerLinks, WallClock};
 use zabra_actors::stats::Stats;
 use zabra_actors::types::{Fault, Membership, Packet, Sid, Tenure, WallMillis};
@@ -248,6 +249,7 @@ fn client_settings(cluster: &Cluster, server: &Server) -> ClientSettings {
         four_letter_words: cluster.admin.four_letter_words.iter().cloned().collect(),
         super_digest: None,
         standalone: cluster.servers.len() == 1,
+        local_sessions: cluster.client.local_sessions != LocalSessions::Off,
         conf: conf(cluster, server),
     }
 }
@@ -255,8 +257,10 @@ fn client_settings(cluster: &Cluster, server: &Server) -> ClientSettings {
 /// What the word `conf` tells.
 fn conf(cluster: &Cluster, server: &Server) -> Conf {
     let (min_session_timeout_ms, max_session_timeout_ms) = cluster.session_timeouts_ms();
-    let dir = server.data_dir.join("version-2");
-    let dir = std::path::absolute(&dir).unwrap_or(dir);
+    let files = |dir: &Path| {
+        let dir = dir.join("version-2");
+        std::path::absolute(&dir).unwrap_or(dir)
+    };
     let quorum = QuorumConf {
         init_limit: cluster.timing.init_limit,
         sync_limit: cluster.timing.sync_limit,
@@ -266,8 +270,8 @@ fn conf(cluster: &Cluster, server: &Server) -> Conf {
     };
     Conf {
         client_port: server.client.port,
-        data_dir: dir.clone(),
-        data_log_dir: dir,
+        data_dir: files(&server.data_dir),
+        data_log_dir: files(server.txn_log_dir.as_ref().unwrap_or(&server.data_dir)),
         tick_ms: cluster.timing().tick_ms,
         min_session_timeout_ms,
         max_session_timeout_ms,

@@ -53,11 +53,13 @@ pub struct AskSessions {
 #[rtype(result = "Vec<(Zxid, i64)>")]
 pub struct AskDigests;
 
-/// To SessionTracker: when do sessions end? Only a leader knows; times are those of [`Questions::clock`].
+/// To SessionTracker: when do sessions end? Of global ones only a leader knows, of its local ones every server.
+/// Times are those of [`Questions::clock`].
 #[derive(Message, Clone, Copy, Debug)]
 #[rtype(result = "Option<ExpiryPage>")]
 #[allow(missing_docs)]
 pub struct AskExpiry {
+    pub local: bool,
     pub after: Option<(Millis, SessionId)>,
 }
 
@@ -139,6 +141,10 @@ impl Handler<AskExpiry> for SessionTracker {
     type Result = MessageResult<AskExpiry>;
 
     fn handle(&mut self, ask: AskExpiry, _: &mut Self::Context) -> Self::Result {
-        MessageResult(self.sessions().expiry_page(ask.after))
+        let sessions = self.sessions();
+        MessageResult(match ask.local {
+            true => Some(sessions.local_expiry_page(ask.after)),
+            false => sessions.expiry_page(ask.after),
+        })
     }
 }

@@ -49,6 +49,8 @@ pub struct ClientSettings {
     pub super_digest: Option<String>,
     /// The cluster has one member: operators' tools want to read `standalone`.
     pub standalone: bool,
+    /// New sessions are local at first: `dump` tells them apart.
+    pub local_sessions: bool,
     /// What `conf` tells.
     pub conf: Conf,
 }

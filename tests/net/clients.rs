@@ -84,6 +84,7 @@ pub(super) fn settings() -> ClientSettings {
         four_letter_words: ["ruok", "srvr", "stat", "mntr", "isro"].map(String::from).to_vec(),
         super_digest: None,
         standalone: false,
+        local_sessions: false,
         conf: conf(),
     }
 }

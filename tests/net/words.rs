@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use zabra::net::{ClientSettings, QuorumConf};
 use zabra_actors::core::sessions::{Bucket, ExpiryPage};
 use zabra_actors::core::tree::Tree;
-use zabra_actors::core::watches::{WatchMode, WatchOrder, WatchPage, WatchTable, Watches};
+use zabra_actors::core::watches::{NewWatch, WatchKind, WatchOrder, WatchPage, Watches};
 use zabra_actors::questions::{
     AskDigests, AskEphemerals, AskExpiry, AskOwners, AskSessions, AskWatches, Questions,
 };
@@ -107,6 +107,10 @@ impl Handler<AskDigests> for Oracle {
 impl Handler<AskExpiry> for Oracle {
     type Result = MessageResult<AskExpiry>;
     fn handle(&mut self, ask: AskExpiry, _: &mut Context<Self>) -> Self::Result {
+        if ask.local {
+            let page = vec![Bucket { end: 1000, size: 1, sessions: vec![SessionId(7)] }];
+            return MessageResult(Some(ExpiryPage { buckets: 1, sessions: 1, page, next: None }));
+        }
         let Some(pages) = &self.0.expiry else { return MessageResult(None) };
         let behind = |page: &ExpiryPage| page.next == ask.after;
         let at = ask.after.map_or(0, |_| pages.iter().position(behind).expect("a page's own end") + 1);
@@ -220,17 +224,33 @@ async fn dump_of_a_learner_lists_all_sessions() {
 }
 
 #[actix_rt::test]
+async fn dump_tells_local_sessions_from_global_ones() {
+    let with_local = ClientSettings { local_sessions: true, ..all_words() };
+    let local = "SessionTracker dump:\nLocal Session Sets (1)/(1):\n1 expire at ...:\n\t0x7\n";
+    let page = ExpiryPage::default();
+    for (expiry, global) in [
+        (Some(vec![page]), "Global Session Sets (0)/(0):\nephemeral nodes dump:\n"),
+        (None, "Global Sessions(0):\nephemeral nodes dump:\n"),
+    ] {
+        let known = Known { expiry, ..Known::default() };
+        let server = Server::start_with(with_local.clone(), vec![], Oracle::start(known));
+        let dump = masked(&server.ask("dump").await);
+        assert!(dump.starts_with(&format!("{local}{global}")), "{dump}");
+    }
+}
+
+#[actix_rt::test]
 async fn watches_are_listed_once_for_each_path_and_session() {
     let mut watches = Watches::new();
     watches.opened(ConnId(1));
     watches.opened(ConnId(99));
-    for (conn, table, path) in [
-        (1, WatchTable::Data, "/b"),
-        (1, WatchTable::Data, "/a"),
-        (1, WatchTable::Child, "/c"),
-        (99, WatchTable::Data, "/b"),
+    for (conn, kind, path) in [
+        (1, WatchKind::Data, "/b"),
+        (1, WatchKind::Persistent, "/a"),
+        (1, WatchKind::Child, "/c"),
+        (99, WatchKind::Recursive, "/b"),
     ] {
-        watches.watch(ConnId(conn), table, path.into(), WatchMode::Standard).expect("few");
+        watches.watch(ConnId(conn), NewWatch { path: path.into(), kind }).expect("few");
     }
     let mut server = server(Known { watches, ..Known::default() });
     let (_socket, _sink, conn) = server.client().await;
@@ -247,7 +267,7 @@ async fn only_one_page_is_asked_for_at_a_time() {
     watches.opened(ConnId(1));
     for n in 0..10_000 {
         let path = format!("/{n}").as_str().into();
-        watches.watch(ConnId(1), WatchTable::Data, path, WatchMode::Standard).expect("few");
+        watches.watch(ConnId(1), NewWatch { path, kind: WatchKind::Data }).expect("few");
     }
     assert!(watches.page(WatchOrder::ByPath, None).next.is_some(), "there are several pages");
     let known = Known { watches, ..Known::default() };
@@ -289,6 +309,26 @@ async fn conf_tells_what_was_configured() {
     assert_eq!(alone.ask("conf").await, both);
     assert_eq!(member.ask("conf").await, format!("{both}{of_quorum}"));
     assert_eq!(alone.ask("dirs").await, "datadir_size: 0\nlogdir_size: 0\n");
+}
+
+#[actix_rt::test]
+async fn a_server_that_is_cut_off_says_that_it_is_read_only() {
+    let mut of_quorum = all_words();
+    let membership = "version=0".to_string();
+    of_quorum.conf.quorum =
+        Some(QuorumConf { init_limit: 1, sync_limit: 1, peer_port: 1, peer_type: 0, membership });
+    let server = Server::start_with(of_quorum, vec![], Oracle::start(Known::default()));
+    server.stats.phase.set(Phase::Election as i64);
+    server.stats.read_only.set(1);
+    assert_eq!(server.ask("isro").await, "ro");
+    let srvr = server.ask("srvr").await;
+    assert_eq!(srvr.lines().nth(1), Some("READ-ONLY mode; serving only read-only clients"));
+    assert!(srvr.contains("\nMode: read-only\n"), "{srvr}");
+    let stat = server.ask("stat").await;
+    assert_eq!(stat.lines().nth(2), Some("Clients:"), "{stat}");
+    assert!(server.ask("conf").await.ends_with("peerType=0\n"), "whom it belongs to is not said");
+    assert!(server.ask("mntr").await.contains("zk_server_state\tread-only\n"));
+    assert_eq!(server.ask("crst").await, "Connection stats reset.\n");
 }
 
 #[actix_rt::test]
@@ -374,7 +414,7 @@ async fn a_reader_that_does_not_read_does_not_keep_others_from_asking() {
     // Far more than sockets hold.
     for n in 0..200 {
         let path = format!("/{n}/{}", "x".repeat(60_000)).as_str().into();
-        watches.watch(ConnId(1), WatchTable::Data, path, WatchMode::Standard).expect("few");
+        watches.watch(ConnId(1), NewWatch { path, kind: WatchKind::Data }).expect("few");
     }
     let server = server(Known { watches, ..Known::default() });
     let mut stalled = Vec::new();

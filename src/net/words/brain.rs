@@ -117,7 +117,11 @@ impl<'a> Watches<'a> {
 /// Sessions, ephemerals and connections.
 pub(super) async fn dump(paper: &mut Paper<'_>, clients: &Clients) -> Result<(), AnswerError> {
     paper.say("SessionTracker dump:\n").await?;
-    if !sessions_by_end(paper, clients).await? {
+    if clients.settings.local_sessions {
+        paper.say("Local ").await?;
+        sessions_by_end(paper, clients, true).await?;
+    }
+    if !sessions_by_end(paper, clients, false).await? {
         global_sessions(paper, clients).await?;
     }
     paper.say("ephemeral nodes dump:\n").await?;
@@ -126,13 +130,15 @@ pub(super) async fn dump(paper: &mut Paper<'_>, clients: &Clients) -> Result<(),
     connections::expiry(paper, clients).await
 }
 
-/// What a leader knows of sessions. False if this is none.
-async fn sessions_by_end(paper: &mut Paper<'_>, clients: &Clients) -> Result<bool, AnswerError> {
+/// What a leader knows of sessions, and every server of its local ones. False if it knows nothing.
+async fn sessions_by_end(paper: &mut Paper<'_>, clients: &Clients, local: bool) -> Result<bool, AnswerError> {
     let questions = &clients.brain.questions;
-    let Some(mut list) = ask(clients, &questions.expiry, AskExpiry { after: None }).await? else {
+    let Some(mut list) = ask(clients, &questions.expiry, AskExpiry { local, after: None }).await? else {
         return Ok(false);
     };
-    paper.say(format_args!("Session Sets ({})/({}):\n", list.buckets, list.sessions)).await?;
+    // Beside local ones the others are called global.
+    let kind = if clients.settings.local_sessions && !local { "Global " } else { "" };
+    paper.say(format_args!("{kind}Session Sets ({})/({}):\n", list.buckets, list.sessions)).await?;
     let mut last = None;
     loop {
         for bucket in list.page {
@@ -145,7 +151,7 @@ async fn sessions_by_end(paper: &mut Paper<'_>, clients: &Clients) -> Result<boo
             }
         }
         let Some(after) = list.next else { return Ok(true) };
-        match ask(clients, &questions.expiry, AskExpiry { after: Some(after) }).await? {
+        match ask(clients, &questions.expiry, AskExpiry { local, after: Some(after) }).await? {
             Some(more) => list = more,
             None => return Ok(true), // it leads no more
         }

@@ -84,6 +84,7 @@ impl Lines {
         self.add("ephemerals_count", stats.ephemerals_count.get());
         self.add("approximate_data_size", stats.approximate_data_size.get());
         self.add("global_sessions", stats.global_sessions.get());
+        self.add("local_sessions", stats.local_sessions.get());
     }
 
     fn quorum(&mut self, stats: &Stats) {

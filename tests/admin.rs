@@ -23,6 +23,7 @@ const ZOOKEEPER: &[(&str, &str)] = &[
     ("approximate_data_size", "gauge"),
     ("watch_count", "gauge"),
     ("global_sessions", "gauge"),
+    ("local_sessions", "gauge"),
     ("num_alive_connections", "gauge"),
     ("packets_received", "gauge"),
     ("packets_sent", "gauge"),
@@ -199,6 +200,7 @@ async fn the_status_says_what_the_server_is() {
     server.stats.leader.set(3);
     server.stats.last_zxid.set(0x4_0000_0010);
     server.stats.global_sessions.set(2);
+    server.stats.local_sessions.set(5);
     server.stats.num_alive_connections.set(1);
     let (head, body) = server.ask("GET", "/status").await;
     assert!(head.contains("content-type: application/json"), "{head}");
@@ -209,11 +211,17 @@ async fn the_status_says_what_the_server_is() {
         status,
         serde_json::json!({
             "id": 2, "role": "participant", "state": "following", "phase": "broadcast", "epoch": 4,
-            "last_zxid": "0x400000010", "sessions": 2, "connections": 1, "leader": 3, "uptime_ms": null,
+            "last_zxid": "0x400000010", "sessions": 7, "connections": 1, "leader": 3, "uptime_ms": null,
             "client": me.client.to_string(), "admin": me.admin.as_ref().unwrap().to_string(),
             "version": env!("CARGO_PKG_VERSION"),
         })
     );
+    server.stats.read_only.set(1);
+    assert!(server.ask("GET", "/status").await.1.contains(r#""state":"following""#), "it serves everybody");
+    server.stats.phase.set(0);
+    let (_, body) = server.ask("GET", "/status").await;
+    let status: status::ServerStatus = serde_json::from_str(&body).unwrap();
+    assert_eq!((status.state.as_str(), status.serves()), ("read-only", false));
 }
 
 #[actix::test]

@@ -40,6 +40,7 @@ fn tree_and_sessions(out: &mut Families, s: &Stats) {
     out.gauge("approximate_data_size", "Bytes of all paths and data", s.approximate_data_size.get());
     out.gauge("watch_count", "Watches set on this server", s.watch_count.get());
     out.gauge("global_sessions", "Sessions of the ensemble", s.global_sessions.get());
+    out.gauge("local_sessions", "Sessions that only this server knows", s.local_sessions.get());
 }
 
 fn connections(out: &mut Families, s: &Stats, uptime_ms: u64) {

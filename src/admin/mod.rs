@@ -58,11 +58,15 @@ impl Subject {
         ServerStatus {
             id: self.me.0,
             role: server.role_name().to_string(),
-            state: stats.server_state().to_string(),
+            state: if stats.is_read_only() {
+                READ_ONLY.to_string()
+            } else {
+                stats.server_state().to_string()
+            },
             phase: stats.zab_phase().to_string(),
             epoch: u32::try_from(stats.epoch.get()).unwrap_or(0),
             last_zxid: Zxid(stats.last_zxid.get()).to_string(),
-            sessions: count(stats.global_sessions.get()),
+            sessions: count(stats.global_sessions.get()) + count(stats.local_sessions.get()),
             connections: count(stats.num_alive_connections.get()),
             leader: u8::try_from(stats.leader.get()).ok().filter(|sid| *sid > 0),
             client: server.client.to_string(),
@@ -77,6 +81,9 @@ impl Subject {
         metrics::text(self)
     }
 }
+
+/// What a server does that looks for a leader and serves readers meanwhile.
+const READ_ONLY: &str = "read-only";
 
 /// A gauge that counts things. It may be read between two of its changes, so below zero is zero.
 fn count(gauge: i64) -> u64 {

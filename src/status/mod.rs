@@ -28,15 +28,15 @@ pub struct ServerStatus {
     pub id: u8,
     /// `participant` or `observer`.
     pub role: String,
-    /// `looking`, `following`, `leading` or `observing`.
+    /// `looking`, `following`, `leading`, `observing`, or `read-only`: looking, and serving readers meanwhile.
     pub state: String,
-    /// `election`, `discovery`, `synchronization` or `broadcast`; clients are served in the last only.
+    /// `election`, `discovery`, `synchronization` or `broadcast`; all clients are served in the last only.
     pub phase: String,
     /// The epoch it is in, or was in last.
     pub epoch: u32,
     /// The last transaction in its tree, as `0x100000002`.
     pub last_zxid: String,
-    /// Sessions of the whole ensemble, as this server knows them.
+    /// Sessions of the whole ensemble, as this server knows them, and its own local ones.
     pub sessions: u64,
     /// Its own client connections.
     pub connections: u64,

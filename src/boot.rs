@@ -139,6 +139,7 @@ fn open_disk(
         preallocate: cluster.storage.prealloc,
         retain: cluster.storage.retain as usize,
         compression: cluster.storage.compression,
+        alone: cluster.ensemble(server.id).is_standalone(),
     };
     disk::open(Arc::new(RealDisk), settings, log.new(o!("part" => "disk")))
 }

@@ -152,7 +152,8 @@ impl Server {
     fn start(&mut self) -> Result<(), Fault> {
         self.stores = None;
         let (mut txns, snaps) = open_stores(&self.disk)?;
-        let Recovered { tree, history, epochs } = txns.recover()?;
+        let Recovered { tree, history, epochs, doubtful } = txns.recover()?;
+        assert!(!doubtful, "what a crash leaves is unfinished, not damaged");
         let found = zxids_of(&tree);
         assert!(
             self.allowed.iter().any(|bounds| bounds.admit(&found)),

@@ -13,6 +13,8 @@
 //! dropped here when that tenure is over. Between two roles the log is drained: the next vote is for what
 //! is durable, and neither memory nor disk is ahead of the other (ZOOKEEPER-3642, -2845, -5094).
 
+mod disk;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -124,6 +126,8 @@ pub struct Node {
     /// A snapshot has replaced the log while this tenure was the role. If that role turns out to have ended
     /// before it could hear of it, its history is the one from before.
     replaced: Option<(Tenure, Zxid)>,
+    /// See [`Recovered::doubtful`]: until then this server is an observer, whatever the ensemble says.
+    doubtful: bool,
     meter: Meter,
     log: Logger,
 }
@@ -144,6 +148,7 @@ impl Node {
             early: BTreeMap::new(),
             installed: None,
             replaced: None,
+            doubtful: false,
             meter,
             log,
         }
@@ -181,7 +186,11 @@ impl Node {
         stats.phase.set(Phase::Election as i64);
         let read_only = self.setup.read_only_after.map_or(ReadOnly::Off, |wait| ReadOnly::From(now + wait));
         self.state = State::Looking { history, read_only };
-        self.actors.election.do_send(election::Input::Look { now, last, current });
+        self.actors.election.do_send(election::Input::Look { now, last, current, votes: !self.doubtful });
+    }
+
+    fn membership(&self) -> Membership {
+        if self.doubtful { Membership::Observer } else { self.setup.ensemble.my_membership() }
     }
 
     fn settle(&self, state: ServerState) {
@@ -211,7 +220,7 @@ impl Node {
 
     fn follow(&mut self, leader: Sid, history: History, ctx: &Context<Node>) {
         let tenure = self.next_tenure();
-        let membership = self.setup.ensemble.my_membership();
+        let membership = self.membership();
         let start = learner::Start {
             leader,
             membership,
@@ -332,67 +341,6 @@ impl Node {
         self.actors.replica.do_send(FromNode::Install(tree));
     }
 
-    fn log_done(&mut self, done: LogDone) {
-        match done {
-            LogDone::Recovered(recovered) => {
-                self.epochs = recovered.epochs;
-                self.install(Box::new(recovered.tree));
-                self.look(recovered.history);
-            }
-            LogDone::Synced { tenure, zxid } => self.answer_role(
-                tenure,
-                Some(leader::Input::Synced { zxid }),
-                Some(learner::Input::Synced { zxid }),
-            ),
-            LogDone::EpochsSaved { tenure, epochs } => {
-                self.epochs = epochs;
-                self.answer_role(
-                    tenure,
-                    Some(leader::Input::EpochsSaved(epochs)),
-                    Some(learner::Input::EpochsSaved(epochs)),
-                );
-            }
-            LogDone::Truncated { tenure, zxid, tree } => {
-                tree.into_iter().for_each(|tree| self.install(tree));
-                self.answer_role(tenure, None, Some(learner::Input::Truncated { zxid }));
-            }
-            LogDone::Reset { tenure, zxid } => self.log_reset(tenure, zxid),
-            LogDone::Drained => self.drained(),
-        }
-    }
-
-    /// A leader's snapshot has replaced the log: its tree is this server's tree from now on, whether or
-    /// not the role that asked for it still lives.
-    fn log_reset(&mut self, tenure: Tenure, zxid: Zxid) {
-        let (owner, tree) = self.installed.take().expect("the log is reset only for an installed snapshot");
-        assert_eq!(owner, tenure, "one snapshot is installed at a time");
-        self.install(tree);
-        match &mut self.state {
-            State::Draining { history } => history.reset(zxid),
-            _ => self.replaced = Some((tenure, zxid)),
-        }
-        self.answer_role(tenure, None, Some(learner::Input::Installed { zxid: Some(zxid) }));
-    }
-
-    fn snapshot_done(&mut self, done: SnapDone) {
-        match done {
-            SnapDone::Streamed { to, learner } => {
-                if let State::Leading { leader, .. } = &self.state {
-                    leader.do_send(leader::Input::SnapshotSent { to, tenure: learner });
-                }
-            }
-            SnapDone::Installed { tenure, zxid, tree } => match tree {
-                // Also for a role that is over: what is on the disk must be what is in memory.
-                Some(tree) => {
-                    self.installed = Some((tenure, tree));
-                    self.actors.txn_log.do_send(LogOrder::Reset { tenure, zxid });
-                }
-                None => self.answer_role(tenure, None, Some(learner::Input::Installed { zxid: None })),
-            },
-            SnapDone::Drained => self.actors.txn_log.do_send(LogOrder::Drain),
-        }
-    }
-
     fn role_ended(&mut self, ended: RoleEnded) {
         let own = match &self.state {
             State::Leading { tenure, .. } | State::Learning { tenure, .. } => *tenure,
@@ -421,13 +369,6 @@ impl Node {
             history.reset(zxid);
         }
         self.state = State::Draining { history };
-    }
-
-    fn drained(&mut self) {
-        let State::Draining { history } = std::mem::replace(&mut self.state, State::Recovering) else {
-            unreachable!("the log is drained only between roles")
-        };
-        self.look(history);
     }
 
     fn tick(&mut self) {
@@ -527,7 +468,11 @@ impl Handler<Serving> for Node {
     fn handle(&mut self, serving: Serving, _: &mut Self::Context) {
         self.meter.message();
         assert_eq!(serving.epoch, self.epochs.current, "the epoch is durable before a role serves");
-        match (&self.state, self.setup.ensemble.my_membership()) {
+        if self.doubtful {
+            // In step: everything that a leader had is durable here.
+            self.actors.txn_log.do_send(LogOrder::Trust);
+        }
+        match (&self.state, self.membership()) {
             (State::Leading { .. }, _) => self.settle(ServerState::Leading),
             (State::Learning { .. }, Membership::Participant) => self.settle(ServerState::Following),
             (State::Learning { .. }, Membership::Observer) => self.settle(ServerState::Observing),

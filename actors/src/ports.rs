@@ -18,6 +18,9 @@ pub struct Recovered {
     pub history: History,
     /// The epoch files.
     pub epochs: Epochs,
+    /// A transaction may be missing at the end that this server has acknowledged: its vote must not count until
+    /// a leader that others have elected has brought it in step, and [`TxnStore::trust`] has noted that.
+    pub doubtful: bool,
 }
 
 /// The transaction log and the epoch files. Owned by the TxnLog actor for the life of the process.
@@ -50,6 +53,9 @@ pub trait TxnStore: Send {
 
     /// Writes the epoch files, accepted before current.
     fn save_epochs(&mut self, epochs: Epochs) -> Result<(), Fault>;
+
+    /// This server is in step with a leader: it lacks nothing any more ([`Recovered::doubtful`]).
+    fn trust(&mut self) -> Result<(), Fault>;
 
     /// How long the calls since the last question would have blocked. A real disk has blocked already
     /// and says zero; a simulated one makes its actor wait that long.

@@ -39,6 +39,8 @@ pub enum LogOrder {
     Truncate { tenure: Tenure, to: Zxid, reload: bool },
     /// Forget the log: an installed snapshot replaces it. Answered by Reset.
     Reset { tenure: Tenure, zxid: Zxid },
+    /// This server is in step with a leader ([`Recovered::doubtful`]); answered by Trusted.
+    Trust,
     /// The role is over; answered by Drained when all its orders are done.
     Drain,
     /// Everything up to this tree is in the mailbox already: make it durable, begin a new file, then
@@ -56,6 +58,7 @@ pub enum LogDone {
     EpochsSaved { tenure: Tenure, epochs: Epochs },
     Truncated { tenure: Tenure, zxid: Zxid, tree: Option<Box<Tree>> },
     Reset { tenure: Tenure, zxid: Zxid },
+    Trusted,
     Drained,
 }
 
@@ -118,6 +121,10 @@ impl TxnLog {
             LogOrder::Reset { tenure, zxid } => {
                 self.store.reset(zxid)?;
                 self.done.push(LogDone::Reset { tenure, zxid });
+            }
+            LogOrder::Trust => {
+                self.store.trust()?;
+                self.done.push(LogDone::Trusted);
             }
             LogOrder::Drain => self.done.push(LogDone::Drained),
             LogOrder::RollAndSnapshot(tree) => {

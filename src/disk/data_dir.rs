@@ -42,6 +42,8 @@ pub struct DiskSettings {
     pub retain: usize,
     /// How snapshots are written. They are read however they are.
     pub compression: Compression,
+    /// There is no other server that this one could get its data from.
+    pub alone: bool,
 }
 
 impl DiskSettings {
@@ -54,12 +56,13 @@ impl DiskSettings {
             preallocate: PREALLOCATE,
             retain: MIN_RETAIN,
             compression: Compression::None,
+            alone: false,
         }
     }
 }
 
 /// The directory, open and locked.
-pub(super) struct DataDir {
+pub struct DataDir {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) settings: DiskSettings,
     pub(super) log: Logger,
@@ -186,6 +189,20 @@ impl DataDir {
     /// Where the log is.
     pub(super) fn logs(&self) -> &Path {
         &self.logs
+    }
+
+    /// Where everything else is.
+    pub(super) fn snapshots(&self) -> &Path {
+        &self.files
+    }
+
+    /// The command that repairs this directory in this way.
+    pub(super) fn repair_command(&self, how: &str) -> String {
+        let log_dir = match &self.settings.log_dir {
+            Some(dir) => format!(" --txn-log-dir {}", dir.display()),
+            None => String::new(),
+        };
+        format!("zabra data repair {}{log_dir} {how}", self.settings.dir.display())
     }
 
     pub(super) fn list(&self) -> Result<Files, Fault> {

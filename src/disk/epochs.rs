@@ -12,12 +12,13 @@ use slog::{info, warn};
 use zabra_actors::types::{Epoch, Epochs, Fault, Zxid};
 
 use super::data_dir::DataDir;
+use super::refusal::Refusal;
 
 const ACCEPTED: &str = "acceptedEpoch";
 const CURRENT: &str = "currentEpoch";
 
 /// Reads the epoch files and brings them in line with the end of the log.
-pub(super) fn recover(dir: &DataDir, last: Zxid) -> Result<Epochs, Fault> {
+pub(super) fn recover(dir: &DataDir, last: Zxid) -> Result<Epochs, Refusal> {
     let accepted = read(dir, ACCEPTED)?;
     let current = read(dir, CURRENT)?;
     let found = match (accepted, current) {
@@ -27,12 +28,12 @@ pub(super) fn recover(dir: &DataDir, last: Zxid) -> Result<Epochs, Fault> {
         // A first start that was cut short between the two.
         (Some(accepted), None) => Epochs { accepted, current: last.epoch() },
         (None, Some(current)) => {
-            return Err(Fault(format!(
-                "{} is missing but currentEpoch says {current}: which leaders this server has promised to \
-                 refuse is lost; write a number that no leader has had yet into it, or let the server start \
-                 empty (remove version-2) if the rest of the ensemble is well",
+            let what = format!(
+                "{} is missing but currentEpoch says {current}: which leaders this server has promised to refuse \
+                 is lost",
                 dir.path(ACCEPTED).display()
-            )));
+            );
+            return Err(Refusal::Epochs { what });
         }
     };
     let epochs = Epochs { current: mend(dir, found.current, last)?, ..found };
@@ -59,7 +60,7 @@ fn save_changed(dir: &DataDir, old: (Option<Epoch>, Option<Epoch>), new: Epochs)
 }
 
 /// The current epoch in the light of the log's end; see the module's story.
-fn mend(dir: &DataDir, current: Epoch, last: Zxid) -> Result<Epoch, Fault> {
+fn mend(dir: &DataDir, current: Epoch, last: Zxid) -> Result<Epoch, Refusal> {
     if last.epoch() <= current {
         return Ok(current);
     }
@@ -67,7 +68,7 @@ fn mend(dir: &DataDir, current: Epoch, last: Zxid) -> Result<Epoch, Fault> {
     let lost_rename = match read(dir, &format!("{CURRENT}.tmp")) {
         Ok(found) => found.filter(|epoch| *epoch >= last.epoch()),
         Err(torn) => {
-            warn!(dir.log, "ignoring an unfinished epoch file"; "error" => %torn);
+            warn!(dir.log, "ignoring an unfinished epoch file"; "error" => torn.what(dir));
             None
         }
     };
@@ -77,29 +78,28 @@ fn mend(dir: &DataDir, current: Epoch, last: Zxid) -> Result<Epoch, Fault> {
     Ok(mended)
 }
 
-fn check(dir: &DataDir, epochs: Epochs, last: Zxid) -> Result<(), Fault> {
+fn check(dir: &DataDir, epochs: Epochs, last: Zxid) -> Result<(), Refusal> {
     if epochs.current <= epochs.accepted {
         return Ok(());
     }
-    Err(Fault(format!(
-        "{} says {}, but currentEpoch is {} and the log ends at {last}: the files are not of one server and \
-         one time; copy version-2 as a whole from a member, or let the server start empty (remove version-2)",
+    let what = format!(
+        "{} says {}, but currentEpoch is {} and the log ends at {last}: the files are not of one server and one time",
         dir.path(ACCEPTED).display(),
         epochs.accepted,
         epochs.current
-    )))
+    );
+    Err(Refusal::Epochs { what })
 }
 
-fn read(dir: &DataDir, name: &str) -> Result<Option<Epoch>, Fault> {
+fn read(dir: &DataDir, name: &str) -> Result<Option<Epoch>, Refusal> {
     let Some(text) = dir.first_line(name)? else { return Ok(None) };
     match text.parse::<i64>().ok().and_then(|number| i32::try_from(number).ok()) {
         Some(epoch @ 0..) => Ok(Some(Epoch(epoch as u32))),
-        _ => Err(Fault(format!(
-            "{} says {text:?}, which is not an epoch (0 to {}): restore the file from a backup, or let the \
-             server start empty (remove version-2) if the rest of the ensemble is well",
-            dir.path(name).display(),
-            i32::MAX
-        ))),
+        _ => {
+            let (path, most) = (dir.path(name), i32::MAX);
+            let what = format!("{} says {text:?}, which is not an epoch (0 to {most})", path.display());
+            Err(Refusal::Epochs { what })
+        }
     }
 }
 
@@ -157,15 +157,16 @@ mod tests {
         let dir = dir();
         dir.replace("acceptedEpoch", b"2").unwrap();
         dir.replace("currentEpoch", b"3").unwrap();
-        assert!(recover(&dir, zxid(1, 1)).unwrap_err().0.contains("acceptedEpoch says 2"));
+        let refused = |last| recover(&dir, last).unwrap_err().fault(&dir).0;
+        assert!(refused(zxid(1, 1)).contains("acceptedEpoch says 2"));
         dir.replace("currentEpoch", b"2").unwrap();
-        assert!(recover(&dir, zxid(3, 1)).unwrap_err().0.contains("the log ends at 0x300000001"));
+        assert!(refused(zxid(3, 1)).contains("the log ends at 0x300000001"));
         dir.replace("currentEpoch", b"two\n").unwrap();
-        assert!(recover(&dir, zxid(1, 1)).unwrap_err().0.contains("\"two\""));
+        assert!(refused(zxid(1, 1)).contains("\"two\""));
         dir.replace("currentEpoch", b"2\r\n").unwrap();
         assert_eq!(recover(&dir, zxid(1, 1)).unwrap(), epochs(2, 2));
         dir.remove("acceptedEpoch").unwrap();
-        assert!(recover(&dir, zxid(1, 1)).unwrap_err().0.contains("is missing"));
+        assert!(refused(zxid(1, 1)).contains("is missing"));
     }
 
     #[test]

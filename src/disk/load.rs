@@ -10,11 +10,13 @@ use slog::{info, warn};
 use zabra_actors::core::history::{History, WINDOW};
 use zabra_actors::core::tree::Tree;
 use zabra_actors::core::watches::Change;
-use zabra_actors::types::{Entry, Fault, Zxid};
+use zabra_actors::types::{Entry, Zxid};
 
 use super::data_dir::{DataDir, Files, SnapFile, fault};
+use super::refusal::Refusal;
 use super::replay::{Repair, replay};
 use super::snapshot_reader::{BadSnapshot, Summary, read_tree};
+use super::sync_mark::SyncMark;
 
 /// What a directory holds.
 pub(super) struct Loaded {
@@ -24,12 +26,21 @@ pub(super) struct Loaded {
     pub(super) snapshot: SnapFile,
     /// What is to be done before the log is written on.
     pub(super) repair: Option<Repair>,
+    /// See [`Replayed::doubt`](super::replay::Replayed::doubt).
+    pub(super) doubt: Option<Refusal>,
+    /// It was another server than ours that wrote here last, or nobody.
+    pub(super) foreign: bool,
 }
 
 /// Loads everything; changes nothing.
-pub(super) fn load(dir: &DataDir, files: &Files) -> Result<Loaded, Fault> {
-    let Snapshot { tree, file, summary, skipped } = newest_snapshot(dir, files)?;
+pub(super) fn load(dir: &DataDir, files: &Files) -> Result<Loaded, Refusal> {
+    let Snapshot { tree, file, summary, mut skipped } = newest_snapshot(dir, files)?;
     let zxid = file.zxid;
+    let mark = SyncMark::read(dir)?.filter(|mark| mark.covers(files.logs.last().copied()));
+    let foreign = mark.is_none();
+    if foreign && files.logs.is_empty() && zxid != Zxid::ZERO {
+        return Err(Refusal::NoLog { snapshot: file });
+    }
     // Until it has caught up with its own digest block, a fuzzy snapshot matches no digest.
     let fuzzy_until = summary.digest.map_or(zxid, |(at, _)| at.max(zxid));
     let mut replayer = Replayer {
@@ -39,14 +50,16 @@ pub(super) fn load(dir: &DataDir, files: &Files) -> Result<Loaded, Fault> {
         changes: Vec::new(),
         fuzzy_until,
         first_mismatch: None,
-        must_see: skipped.iter().map(|(zxid, _)| *zxid).filter(|zxid| zxid.counter() > 0).max(),
+        must_see: skipped.iter().map(|(file, _)| file.zxid).filter(|zxid| zxid.counter() > 0).max(),
     };
     if let Some((at, digest)) = summary.digest.filter(|(at, _)| *at == zxid) {
         replayer.compare(at, digest);
     }
     let replayed = replay(dir, &files.logs, zxid, &mut |entry| replayer.entry(entry))?;
     if let Some(missing) = replayer.must_see {
-        return Err(unreadable(dir, missing, replayed.last, &skipped));
+        let at = skipped.iter().position(|(file, _)| file.zxid == missing).expect("it was skipped");
+        let (snapshot, why) = skipped.swap_remove(at);
+        return Err(Refusal::Gone { snapshot, why, last: replayed.last });
     }
     if let Some(zxid) = replayer.first_mismatch {
         warn!(dir.log, "the tree does not have the digest that its leader computed; the tree's owner will tell \
@@ -55,7 +68,7 @@ pub(super) fn load(dir: &DataDir, files: &Files) -> Result<Loaded, Fault> {
     let Replayer { mut history, tree, .. } = replayer;
     history.apply_to(replayed.last);
     info!(dir.log, "loaded"; "snapshot" => &file.name, "last" => %replayed.last, "znodes" => tree.node_count());
-    Ok(Loaded { tree, history, snapshot: file, repair: replayed.repair })
+    Ok(Loaded { tree, history, snapshot: file, repair: replayed.repair, doubt: replayed.doubt, foreign })
 }
 
 struct Replayer {
@@ -102,43 +115,26 @@ struct Snapshot {
     file: SnapFile,
     summary: Summary,
     /// Newer ones that cannot be read, and why.
-    skipped: Vec<(Zxid, String)>,
+    skipped: Vec<(SnapFile, String)>,
 }
 
-fn newest_snapshot(dir: &DataDir, files: &Files) -> Result<Snapshot, Fault> {
+fn newest_snapshot(dir: &DataDir, files: &Files) -> Result<Snapshot, Refusal> {
     let mut skipped = Vec::new();
     for file in files.snapshots.iter().rev() {
         let SnapFile { zxid, name } = file;
         match read_tree(dir.read_snapshot(file)?, *zxid) {
             Ok((tree, summary)) => {
                 // The same tree in another file is no loss.
-                skipped.retain(|(other, _)| other > zxid);
-                for (_, why) in &skipped {
-                    warn!(dir.log, "skipping a snapshot for an older one"; "why" => why, "for" => name);
+                skipped.retain(|(other, _): &(SnapFile, String)| other.zxid > *zxid);
+                for (other, why) in &skipped {
+                    warn!(dir.log, "skipping a snapshot for an older one";
+                        "name" => &other.name, "why" => why, "for" => name);
                 }
                 return Ok(Snapshot { tree, file: file.clone(), summary, skipped });
             }
-            Err(BadSnapshot::Disk(error)) => return Err(fault("read", &dir.path(name), error)),
-            Err(BadSnapshot::Damaged(how)) => skipped.push((*zxid, format!("{name} is {how}"))),
+            Err(BadSnapshot::Disk(error)) => return Err(fault("read", &dir.path(name), error).into()),
+            Err(BadSnapshot::Damaged(how)) => skipped.push((file.clone(), how)),
         }
     }
-    let whys: Vec<_> = skipped.into_iter().map(|(_, why)| why).collect();
-    Err(Fault(format!(
-        "there is no snapshot to begin with in {}, but {} log files{}. In an ensemble that is well let the \
-         server start empty (remove version-2) and it gets everything from the leader; else restore a snapshot",
-        dir.path("").display(),
-        files.logs.len(),
-        if whys.is_empty() { String::new() } else { format!(" ({})", whys.join("; ")) }
-    )))
-}
-
-fn unreadable(dir: &DataDir, missing: Zxid, last: Zxid, skipped: &[(Zxid, String)]) -> Fault {
-    let why = skipped.iter().find(|(zxid, _)| *zxid == missing).map_or("", |(_, why)| why);
-    Fault(format!(
-        "in {}/: {why}; and the log (it ends at {last}) does not lead from an older snapshot through {missing}, \
-         so that transactions would be lost. In an ensemble that is well let the server start empty (remove \
-         version-2) and it gets everything from the leader; else restore the snapshot, or remove it to give \
-         up what only it holds",
-        dir.logs().display()
-    ))
+    Err(Refusal::NoSnapshot { first_log: files.logs.first().copied(), damaged: skipped })
 }

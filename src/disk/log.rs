@@ -16,6 +16,7 @@ use super::data_dir::{DataDir, explain, log_name};
 use super::fs::DiskFile;
 use super::log_reader::{HEADER, MAGIC, PREFIX, VERSION};
 use super::sync_mark::SyncMark;
+use super::tail::LAST;
 
 /// Growth begins when less than this is left, in bytes (Apache's margin).
 const MARGIN: u64 = 4096;
@@ -170,7 +171,7 @@ fn put_record(buffer: &mut Vec<u8>, entry: &[u8]) {
     buffer.extend_from_slice(&len.to_be_bytes());
     assert_eq!(buffer.len() - before, PREFIX);
     buffer.extend_from_slice(entry);
-    buffer.push(b'B');
+    buffer.push(LAST);
 }
 
 #[cfg(test)]
@@ -204,6 +205,17 @@ pub(super) mod tests {
     pub(in crate::disk) fn record(zxid: i64) -> Vec<u8> {
         let mut bytes = Vec::new();
         put_record(&mut bytes, &entry(zxid).bytes);
+        bytes
+    }
+
+    /// As [`record`], with so many bytes of data.
+    pub(in crate::disk) fn long_record(zxid: i64, len: usize) -> Vec<u8> {
+        let header = TxnHeader { session: SessionId(7), cxid: 1, zxid: Zxid(zxid), time: 1_000_000 };
+        let data = (0..len).map(|i| (i % 251) as u8 + 1).collect::<Vec<_>>();
+        let body =
+            TxnBody::SetData { path: "/a".into(), data: Some(data.into()), version: 1, reconfig: false };
+        let mut bytes = Vec::new();
+        put_record(&mut bytes, &Entry::new(Txn { header, body, digest: None }).bytes);
         bytes
     }
 

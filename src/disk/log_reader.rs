@@ -15,6 +15,8 @@ use std::io::{self, BufReader, Read};
 use bytes::Bytes;
 use zabra_actors::types::Zxid;
 
+use super::tail::{LAST, Tail, be_i32, sum_matches, zxid_of};
+
 /// "ZKLG".
 pub(super) const MAGIC: [u8; 4] = *b"ZKLG";
 /// The only version there ever was.
@@ -24,7 +26,7 @@ pub(super) const HEADER: usize = 16;
 /// Bytes before a record's entry: checksum and length.
 pub(super) const PREFIX: usize = 12;
 /// Bytes of a TxnHeader: no entry is shorter.
-const MIN_ENTRY: usize = 32;
+pub(super) const MIN_ENTRY: usize = 32;
 /// No entry is longer, in bytes: far above what a client may send (about 1 MiB; a multi has no more, and its
 /// deletions of a session's ephemerals are short), far below what would exhaust the memory.
 pub(super) const MAX_ENTRY: usize = 256 << 20;
@@ -77,7 +79,7 @@ pub struct LogReader<R> {
 
 impl<R: Read> LogReader<R> {
     /// Reads the header. The inner error says what is wrong with it; the reader can then still be asked
-    /// what is [behind](LogReader::find_sound_record).
+    /// what is [behind](LogReader::tail).
     pub fn open(input: R) -> io::Result<(LogReader<R>, Result<(), String>)> {
         let input = BufReader::with_capacity(1 << 16, input);
         let mut reader = LogReader { input, offset: 0, leftover: Vec::new(), previous: Zxid::ZERO };
@@ -122,7 +124,7 @@ impl<R: Read> LogReader<R> {
         let Ok(len) = usize::try_from(len) else {
             return Ok(self.end(prefix, End::Corrupt(format!("a length of {len} bytes"))));
         };
-        if len == 0 {
+        if prefix.iter().all(|b| *b == 0) {
             return Ok(self.end(prefix, End::Clean));
         }
         if !(MIN_ENTRY..=MAX_ENTRY).contains(&len) {
@@ -133,7 +135,7 @@ impl<R: Read> LogReader<R> {
         if rest.len() < len + 1 {
             return Ok(self.end([prefix, rest].concat(), cut("the file ends inside a record")));
         }
-        if rest[len] != b'B' {
+        if rest[len] != LAST {
             return Ok(self.end([prefix, rest].concat(), cut("a record without its last byte")));
         }
         if !sum_matches(&prefix, &rest[..len]) {
@@ -148,25 +150,14 @@ impl<R: Read> LogReader<R> {
         Ok(Next::Record(Record { zxid, entry, start, end: self.offset }))
     }
 
-    /// Looks behind the end for a sound record after `last`: its offset and zxid. What is there by
-    /// accident cannot pass the checksum, and what is older may be anything.
-    pub fn find_sound_record(mut self, last: Zxid) -> io::Result<Option<(u64, Zxid)>> {
+    /// Looks at what is behind the end. `last` is the last transaction in order.
+    pub fn tail(mut self, last: Zxid) -> io::Result<Tail> {
         let mut bytes = std::mem::take(&mut self.leftover);
         self.input.take(SEARCH).read_to_end(&mut bytes)?;
-        let mut start = 0;
-        while start + PREFIX + MIN_ENTRY < bytes.len() {
-            // Zeros go by quickly: most of what is behind an end is preallocated, and no prefix is zero.
-            if bytes[start..start + PREFIX].iter().all(|b| *b == 0) {
-                let Some(zeros) = bytes[start + PREFIX..].iter().position(|b| *b != 0) else { break };
-                start += zeros + 1;
-                continue;
-            }
-            if let Some(zxid) = sound_record(&bytes[start..]).filter(|zxid| *zxid > last) {
-                return Ok(Some((self.offset + start as u64, zxid)));
-            }
-            start += 1;
-        }
-        Ok(None)
+        Ok(match self.offset {
+            0 => Tail::of_headless(&bytes, last),
+            at => Tail::of(&bytes, at, last),
+        })
     }
 
     fn end(&mut self, read: Vec<u8>, end: End) -> Next {
@@ -184,33 +175,6 @@ impl<R: Read> LogReader<R> {
 
 fn cut(how: &str) -> End {
     End::Cut(how.to_string())
-}
-
-fn be_i32(bytes: &[u8]) -> i32 {
-    i32::from_be_bytes(bytes.try_into().expect("the caller cut four bytes"))
-}
-
-fn be_i64(bytes: &[u8]) -> i64 {
-    i64::from_be_bytes(bytes.try_into().expect("the caller cut eight bytes"))
-}
-
-/// The zxid of an entry: behind session and cxid.
-fn zxid_of(entry: &[u8]) -> Zxid {
-    Zxid(be_i64(&entry[12..20]))
-}
-
-fn sum_matches(prefix: &[u8], entry: &[u8]) -> bool {
-    be_i64(&prefix[..8]) == i64::from(simd_adler32::adler32(&entry))
-}
-
-/// The zxid of a record that begins here, if one does; cheap checks first.
-fn sound_record(bytes: &[u8]) -> Option<Zxid> {
-    let len = usize::try_from(be_i32(bytes.get(8..PREFIX)?)).ok()?;
-    if !(MIN_ENTRY..=MAX_ENTRY).contains(&len) || bytes.get(PREFIX + len) != Some(&b'B') {
-        return None;
-    }
-    let entry = &bytes[PREFIX..PREFIX + len];
-    sum_matches(bytes, entry).then(|| zxid_of(entry))
 }
 
 #[cfg(test)]
@@ -233,7 +197,7 @@ mod tests {
     fn sound_behind(file: &[u8], last: i64) -> Option<(u64, Zxid)> {
         let (mut reader, header) = LogReader::open(file).unwrap();
         while header.is_ok() && matches!(reader.next().unwrap(), Next::Record(_)) {}
-        reader.find_sound_record(Zxid(last)).unwrap()
+        reader.tail(Zxid(last)).unwrap().sound
     }
 
     #[test]
@@ -300,8 +264,8 @@ mod tests {
 
     #[test]
     fn lengths_out_of_bounds_are_corrupt() {
-        for len in [-1, 31, MAX_ENTRY as i32 + 1] {
-            let file = [&header()[..], &[0; 8], &len.to_be_bytes(), &[0; 64]].concat();
+        for len in [-1, 0, 31, MAX_ENTRY as i32 + 1] {
+            let file = [&header()[..], &[1; 8], &len.to_be_bytes(), &[0; 64]].concat();
             assert!(matches!(read(&file), (_, End::Corrupt(how), 16) if how.contains(&len.to_string())));
         }
     }

@@ -6,7 +6,7 @@
 //! <dir>/version-2/snapshot.<zxid>     snapshot.rs, snapshot_reader.rs, load.rs: whole trees
 //! <dir>/version-2/acceptedEpoch       epochs.rs
 //! <dir>/version-2/currentEpoch
-//! <dir>/version-2/.lock .synced       ours; Apache ignores them, and we can do without them
+//! <dir>/version-2/.lock .synced .recovering     ours (data_dir.rs, sync_mark.rs, txn_store.rs); Apache ignores them
 //! ```
 //!
 //! [`open`] gives the two ports of the brain, `TxnStore` and `SnapStore`, over one directory. Everything goes
@@ -31,12 +31,14 @@ mod install;
 mod load;
 mod log;
 mod log_reader;
+mod refusal;
 mod replay;
 mod sim;
 mod snap_store;
 mod snapshot;
 mod snapshot_reader;
 mod sync_mark;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod txn_store;
@@ -53,6 +55,7 @@ pub use sim::{Injected, SimDisk};
 pub use snap_store::FileSnapStore;
 pub use snapshot::SnapshotWriter;
 pub use snapshot_reader::{BadSnapshot, Summary, Visitor, read_snapshot};
+pub use tail::Tail;
 pub use txn_store::FileTxnStore;
 
 /// Opens a server's directory, creates what is missing in it, and locks it against a second server. The

@@ -3,25 +3,30 @@
 //! | where | what is found | what it means |
 //! |---|---|---|
 //! | any file | a hole in the zxids of an epoch | transactions are missing: refuse |
-//! | any file | it stood behind a zxid that was not found | transactions are missing: refuse |
+//! | any file | it stood behind an epoch's end that was not found | transactions are missing: refuse |
 //! | an older file | an unfinished record at its end | Apache leaves it behind and starts a file: go on if the zxids do |
-//! | an older file | a corrupt record, or sound ones behind the end | refuse |
+//! | an older file | a damaged record, or sound ones behind the end | refuse |
 //! | the newest file | it ends before the sync mark | what was acknowledged is missing: refuse |
-//! | the newest file, behind the sync mark | anything | never acknowledged: cut where it stops making sense |
-//! | the newest file, no mark | damage with sound records behind it | refuse |
-//! | the newest file, no mark | damage with nothing behind it | a torn end: cut |
+//! | the newest file, behind the sync mark | an unfinished record | never acknowledged: cut, whatever is behind it |
+//! | the newest file, no mark | an unfinished record with sound ones behind it | refuse |
+//! | the newest file, no mark | an unfinished record with nothing behind it | a torn end: cut |
+//! | the newest file | a damaged record with sound ones behind it | refuse |
+//! | the newest file | a damaged record with nothing behind it | it may have been acknowledged: cut, in doubt |
 //!
-//! Nothing is changed here: [`Replayed::repair`] says what is to be cut.
+//! What is unfinished and what is damaged: `tail.rs`. Nothing is changed here: [`Replayed`] says what is to be
+//! done, and it is for the caller to say what a doubt means.
 
 use std::io::Read;
 use std::sync::Arc;
 
 use slog::warn;
-use zabra_actors::types::{Entry, Fault, Zxid};
+use zabra_actors::types::{Entry, Zxid};
 
 use super::data_dir::{DataDir, explain, log_name};
 use super::log_reader::{End, LogReader, Next};
+use super::refusal::Refusal;
 use super::sync_mark::SyncMark;
+use super::tail::Tail;
 
 /// What a walk came to.
 pub(super) struct Replayed {
@@ -29,6 +34,8 @@ pub(super) struct Replayed {
     pub(super) last: Zxid,
     /// What is to be done to the newest file.
     pub(super) repair: Option<Repair>,
+    /// A record at the end is damaged, which somebody may have relied on.
+    pub(super) doubt: Option<Refusal>,
 }
 
 /// What is to be done to a log file before anything is written behind it.
@@ -53,18 +60,18 @@ pub(super) fn replay(
     logs: &[Zxid],
     after: Zxid,
     visit: &mut dyn FnMut(Arc<Entry>),
-) -> Result<Replayed, Fault> {
+) -> Result<Replayed, Refusal> {
     let mark = SyncMark::read(dir)?.filter(|mark| mark.covers(logs.last().copied()));
-    let mut walk = Walk { dir, after, last: after, mark, visit };
+    let mut walk = Walk { dir, after, last: after, mark, doubt: None, visit };
     let mut repair = None;
     let files = files_after(logs, after);
     for (at, file) in files.iter().enumerate() {
         repair = walk.file(*file, at + 1 == files.len())?;
     }
-    let last = walk.last;
+    let Walk { last, doubt, .. } = walk;
     match mark {
-        Some(mark) if last < mark.synced => Err(lost(dir, last, mark)),
-        _ => Ok(Replayed { last, repair }),
+        Some(mark) if last < mark.synced => Err(Refusal::Lost { last, synced: mark.synced }),
+        _ => Ok(Replayed { last, repair, doubt }),
     }
 }
 
@@ -73,46 +80,53 @@ struct Walk<'a> {
     after: Zxid,
     last: Zxid,
     mark: Option<SyncMark>,
+    doubt: Option<Refusal>,
     visit: &'a mut dyn FnMut(Arc<Entry>),
 }
 
 type Reader = LogReader<Box<dyn Read + Send>>;
 
 impl Walk<'_> {
-    fn file(&mut self, file: Zxid, newest: bool) -> Result<Option<Repair>, Fault> {
+    fn file(&mut self, file: Zxid, newest: bool) -> Result<Option<Repair>, Refusal> {
         let path = self.dir.path(&log_name(file));
         let reader = self.dir.read(&log_name(file))?;
         let (mut reader, header) = explain("read", &path, LogReader::open(reader))?;
         if let Err(wrong) = header {
             return self.headless(file, newest, reader, &wrong).map(Some);
         }
-        if reader.previous() > self.last {
-            let what = format!(
-                "it was begun behind {}, and what was found before it ends at {}: the transactions between them are \
-                 missing",
-                reader.previous(),
-                self.last
-            );
-            return Err(self.refuse(file, 0, what));
-        }
+        let mut previous = Some(reader.previous());
         loop {
             let start = reader.offset();
-            let end = match explain("read", &path, reader.next())? {
-                Next::End(end) => end,
+            match explain("read", &path, reader.next())? {
+                Next::End(end) => return self.ended(file, newest, reader, end),
                 Next::Record(record) => match Entry::decode(record.entry) {
                     Ok(entry) => {
+                        self.seam(file, previous.take(), entry.zxid())?;
                         self.entry(file, start, entry)?;
-                        continue;
                     }
                     // Whole, its checksum right, but not a transaction: no crash does that.
                     Err(wrong) => return Err(self.refuse(file, start, format!("a record of {wrong}"))),
                 },
-            };
-            return self.ended(file, newest, reader, end);
+            }
         }
     }
 
-    fn entry(&mut self, file: Zxid, start: u64, entry: Arc<Entry>) -> Result<(), Fault> {
+    /// The first record of a file: is anything missing before it? Within an epoch its zxid tells.
+    fn seam(&self, file: Zxid, previous: Option<Zxid>, first: Zxid) -> Result<(), Refusal> {
+        match previous {
+            Some(previous) if previous > self.last && first.epoch() > self.last.epoch() => {
+                let what = format!(
+                    "it was begun behind {previous}, and what was found before it ends at {}: the transactions \
+                     between them are missing",
+                    self.last
+                );
+                Err(self.refuse(file, 0, what))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn entry(&mut self, file: Zxid, start: u64, entry: Arc<Entry>) -> Result<(), Refusal> {
         let zxid = entry.zxid();
         if zxid <= self.after {
             return Ok(()); // the snapshot has it
@@ -132,14 +146,15 @@ impl Walk<'_> {
     }
 
     /// A file without a header that makes sense.
-    fn headless(&self, file: Zxid, newest: bool, reader: Reader, wrong: &str) -> Result<Repair, Fault> {
+    fn headless(&self, file: Zxid, newest: bool, reader: Reader, wrong: &str) -> Result<Repair, Refusal> {
         if !newest {
             return Err(self.refuse(file, 0, format!("{wrong}, and there are newer files")));
         }
-        // The first sync of the file writes its header: where that is missing nothing was acknowledged,
-        // unless the mark says otherwise, or there is no mark but there are records.
-        if self.mark.is_none() {
-            self.nothing_behind(file, reader, 0, wrong)?;
+        // The first sync of the file writes its header: where that is missing nothing was acknowledged. Where
+        // it is wrong, or records are there and no mark that tells of them, something may have been.
+        let tail = self.tail(file, reader)?;
+        if let Some((offset, zxid)) = tail.sound.filter(|_| self.mark.is_none() || !tail.unfinished) {
+            return Err(self.refuse(file, 0, followed(wrong, zxid, offset)));
         }
         warn!(self.dir.log, "removing a log file that was never finished";
             "file" => log_name(file), "because" => wrong);
@@ -147,31 +162,32 @@ impl Walk<'_> {
     }
 
     /// The records of a file have ended.
-    fn ended(&self, file: Zxid, newest: bool, reader: Reader, end: End) -> Result<Option<Repair>, Fault> {
+    fn ended(
+        &mut self,
+        file: Zxid,
+        newest: bool,
+        reader: Reader,
+        end: End,
+    ) -> Result<Option<Repair>, Refusal> {
         let at = reader.offset();
         let wrong = match &end {
             End::Clean => "an end mark",
             End::Cut(how) | End::Corrupt(how) => how,
         };
+        let tail = self.tail(file, reader)?;
         if !newest {
-            if let End::Corrupt(_) = end {
-                return Err(self.refuse(file, at, format!("{wrong}, and there are newer files")));
-            }
-            self.nothing_behind(file, reader, at, wrong)?;
-            if let End::Cut(_) = end {
-                warn!(self.dir.log, "an older log file ends in an unfinished record";
-                    "file" => log_name(file), "offset" => at, "how" => wrong);
-            }
-            return Ok(None);
+            return self.ended_before_newer(file, at, wrong, &end, &tail).map(|()| None);
         }
-        if self.mark.is_none() {
-            self.nothing_behind(file, reader, at, wrong)?;
-        } else if let Some(mark) = self.mark.filter(|mark| self.last < mark.synced) {
-            return Err(self.refuse(
-                file,
-                at,
-                format!("{wrong}, but the log was durable up to {}", mark.synced),
-            ));
+        if let Some(mark) = self.mark.filter(|mark| self.last < mark.synced) {
+            let what = format!("{wrong}, but the log was durable up to {}", mark.synced);
+            return Err(self.refuse(file, at, what));
+        }
+        if let Some((offset, zxid)) = tail.sound.filter(|_| self.mark.is_none() || !tail.unfinished) {
+            return Err(self.refuse(file, at, followed(wrong, zxid, offset)));
+        }
+        if !tail.unfinished {
+            let what = format!("{wrong}; it was written as a whole, so that it may have been acknowledged");
+            self.doubt = Some(self.refuse(file, at, what));
         }
         if end != End::Clean {
             warn!(self.dir.log, "cutting the torn end of the log";
@@ -180,38 +196,39 @@ impl Walk<'_> {
         Ok(Some(Repair::Cut { file, at }))
     }
 
-    fn nothing_behind(&self, file: Zxid, reader: Reader, at: u64, wrong: &str) -> Result<(), Fault> {
-        let path = self.dir.path(&log_name(file));
-        match explain("read", &path, reader.find_sound_record(self.last))? {
-            None => Ok(()),
-            Some((offset, zxid)) => {
-                let what = format!("{wrong}, but a sound record of {zxid} follows at offset {offset}");
-                Err(self.refuse(file, at, what))
-            }
+    fn ended_before_newer(
+        &self,
+        file: Zxid,
+        at: u64,
+        wrong: &str,
+        end: &End,
+        tail: &Tail,
+    ) -> Result<(), Refusal> {
+        if let Some((offset, zxid)) = tail.sound {
+            return Err(self.refuse(file, at, followed(wrong, zxid, offset)));
         }
+        if !tail.unfinished {
+            return Err(self.refuse(file, at, format!("{wrong}, and there are newer files")));
+        }
+        if *end != End::Clean {
+            warn!(self.dir.log, "an older log file ends in an unfinished record";
+                "file" => log_name(file), "offset" => at, "how" => wrong);
+        }
+        Ok(())
     }
 
-    fn refuse(&self, file: Zxid, offset: u64, what: String) -> Fault {
-        Fault(format!(
-            "{} is damaged at offset {offset}: {what}; the log is sound up to {}. In an ensemble that is well \
-             let the server start empty (remove version-2) and it gets everything from the leader; else \
-             restore a backup, or give up what follows: cut the file at this offset, remove newer log files, \
-             and remove .synced",
-            self.dir.path(&log_name(file)).display(),
-            self.last
-        ))
+    fn tail(&self, file: Zxid, reader: Reader) -> Result<Tail, Refusal> {
+        let path = self.dir.path(&log_name(file));
+        Ok(explain("read", &path, reader.tail(self.last))?)
+    }
+
+    fn refuse(&self, file: Zxid, offset: u64, what: String) -> Refusal {
+        Refusal::Damage { file, offset, what, last: self.last }
     }
 }
 
-fn lost(dir: &DataDir, last: Zxid, mark: SyncMark) -> Fault {
-    Fault(format!(
-        "the log in {}/ ends at {last}, but was durable up to {}: log files are missing, or the disk has lost \
-         what it had synced. In an ensemble that is well let the server start empty (remove version-2) and it \
-         gets everything from the leader; else restore the files. If they were cut on purpose, remove {}",
-        dir.logs().display(),
-        mark.synced,
-        dir.path(".synced").display()
-    ))
+fn followed(wrong: &str, zxid: Zxid, offset: u64) -> String {
+    format!("{wrong}, but a sound record of {zxid} follows at offset {offset}")
 }
 
 #[cfg(test)]
@@ -231,15 +248,23 @@ mod tests {
         dir
     }
 
-    fn run(dir: &DataDir, after: i64) -> Result<(Vec<i64>, Option<Repair>), String> {
+    type Seen = (Vec<i64>, Option<Repair>);
+
+    fn run(dir: &DataDir, after: i64) -> Result<Seen, String> {
+        let (seen, doubt) = weigh(dir, after)?;
+        assert_eq!(doubt, None);
+        Ok(seen)
+    }
+
+    fn weigh(dir: &DataDir, after: i64) -> Result<(Seen, Option<String>), String> {
         let mut seen = Vec::new();
         let logs = dir.list().unwrap().logs;
         match replay(dir, &logs, Zxid(after), &mut |entry| seen.push(entry.zxid().0)) {
-            Ok(replayed) => {
-                assert_eq!(replayed.last.0, *seen.last().unwrap_or(&after));
-                Ok((seen, replayed.repair))
+            Ok(Replayed { last, repair, doubt }) => {
+                assert_eq!(last.0, *seen.last().unwrap_or(&after));
+                Ok(((seen, repair), doubt.map(|refusal| refusal.what(dir))))
             }
-            Err(fault) => Err(fault.0),
+            Err(refusal) => Err(refusal.fault(dir).0),
         }
     }
 
@@ -312,7 +337,9 @@ mod tests {
         assert_eq!(run(&dir(&[(1, &whole[..two + 20])]), 0), Ok((vec![1, 2], cut(1, two))));
         let mut flipped = whole.clone();
         flipped[two + 30] ^= 1;
-        assert_eq!(run(&dir(&[(1, &flipped)]), 0), Ok((vec![1, 2], cut(1, two))));
+        let ((seen, repair), doubt) = weigh(&dir(&[(1, &flipped)]), 0).unwrap();
+        assert_eq!((seen, repair), (vec![1, 2], cut(1, two)));
+        assert!(doubt.unwrap().contains("does not match; it was written as a whole"));
         let mut middle = whole.clone();
         middle[one + 30] ^= 1;
         let refused = run(&dir(&[(1, &middle)]), 0).unwrap_err();
@@ -336,6 +363,36 @@ mod tests {
         dir.remove("log.1").unwrap();
         assert!(run(&dir, 0).unwrap_err().contains("ends at 0x0, but was durable up to 0x2"));
         assert_eq!(run(&dir, 2), Ok((vec![], None)), "a snapshot has it");
+    }
+
+    #[test]
+    fn a_damaged_record_is_no_torn_end_even_behind_the_mark() {
+        let whole = file_of(&[1, 2, 3]);
+        let (one, two) = (file_of(&[1]).len(), file_of(&[1, 2]).len());
+        for (at, expected) in [(one, "a sound record of 0x3 follows"), (two, "")] {
+            let mut flipped = whole.clone();
+            flipped[at + 30] ^= 1;
+            let dir = dir(&[(1, &flipped)]);
+            mark(&dir, 1, 1);
+            match weigh(&dir, 0) {
+                Ok(((seen, _), doubt)) => assert!(seen == [1, 2] && doubt.is_some() && at == two),
+                Err(refused) => assert!(refused.contains(expected) && at == one, "{refused}"),
+            }
+        }
+        // A header that was never written is nobody's; one that is wrong belongs to the records behind it.
+        let headless = |header: u8| [vec![header; 16], vec![0; 600], record(3)].concat();
+        let torn = dir(&[(1, &file_of(&[1, 2])), (3, &headless(0))]);
+        mark(&torn, 3, 2);
+        assert_eq!(run(&torn, 0).unwrap().0, [1, 2]);
+        let damaged = dir(&[(1, &file_of(&[1, 2])), (3, &headless(7))]);
+        mark(&damaged, 3, 2);
+        assert!(run(&damaged, 0).unwrap_err().contains("log.3 is damaged at offset 0"));
+    }
+
+    #[test]
+    fn within_an_epoch_the_header_of_a_file_is_not_asked() {
+        let dir = dir(&[(1, &file_of(&[1, 2])), (3, &file_behind(77, &[3]))]);
+        assert_eq!(run(&dir, 0).unwrap().0, [1, 2, 3], "nothing is missing, so the header is damaged");
     }
 
     #[test]
@@ -364,7 +421,7 @@ mod tests {
         assert_eq!(run(&dir(&[(1, &first), (3, b"")]), 0), Ok((vec![1, 2], remove)));
         let zeros = vec![0; 4096];
         assert!(run(&dir(&[(1, &first), (3, &zeros)]), 0).is_ok());
-        let headless = [vec![0; 16], record(3)].concat();
+        let headless = [vec![0; 616], record(3)].concat();
         let refused = run(&dir(&[(1, &first), (3, &headless)]), 0).unwrap_err();
         assert!(refused.contains("log.3 is damaged at offset 0"), "{refused}");
         assert!(

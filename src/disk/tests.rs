@@ -11,7 +11,9 @@ use zabra_actors::ports::{SnapStore, TxnStore};
 use zabra_actors::types::{Epoch, Epochs, Sid, Zxid};
 
 use super::compression::Packer;
+use super::data_dir::DataDir;
 use super::log::tests::{entry, file_of};
+use super::sync_mark::SyncMark;
 use super::{Compression, Disk, DiskSettings, FileSnapStore, FileTxnStore, SimDisk, SnapFile};
 
 fn stores(disk: &SimDisk) -> (FileTxnStore, FileSnapStore) {
@@ -103,7 +105,7 @@ fn a_bad_snapshot_is_skipped_if_the_log_leads_through_it() {
     assert_eq!(found.history.base(), Zxid(5));
     remove(&disk, "log.6");
     let why = refused(&disk);
-    assert!(why.contains("log.b is damaged at offset 0: it was begun behind 0xa"), "{why}");
+    assert!(why.contains("log.b is damaged at offset 16: 0xb behind 0x5"), "{why}");
     remove(&disk, "log.b");
     remove(&disk, ".synced");
     let why = refused(&disk);
@@ -114,7 +116,7 @@ fn a_bad_snapshot_is_skipped_if_the_log_leads_through_it() {
 fn without_a_sound_snapshot_there_is_no_start() {
     let (disk, _) = aged(1);
     remove(&disk, "snapshot.0");
-    assert!(refused(&disk).contains("no snapshot to begin with in /d/version-2/, but 1 log files."));
+    assert!(refused(&disk).contains("no snapshot to begin with in /d/version-2/, but a log from 0x1 on"));
     let mut packed = disk.create(Path::new("/d/version-2/snapshot.5.gz")).unwrap();
     packed.write_at(0, b"\x1f\x8b").unwrap();
     assert!(refused(&disk).contains("snapshot.5.gz is damaged at offset 0: it ends in the middle"));
@@ -311,4 +313,72 @@ fn files_in_the_wrong_of_two_directories_are_refused() {
     assert_eq!(open(apart("/l")), "");
     disk.create(Path::new("/l/version-2/snapshot.3")).unwrap();
     assert!(open(apart("/l")).contains("/l/version-2/snapshot.3 is a snapshot in the wrong directory"));
+}
+
+/// A server whose last record, `0x5`, was written as a whole and has rotted since.
+fn rotten_end() -> SimDisk {
+    let (disk, _) = aged(1);
+    let whole = file_of(&[1, 2, 3, 4, 5]).len() as u64;
+    disk.rot(Path::new("/d/version-2/log.1"), whole - 5);
+    // A power cut has left an old mark.
+    let dir = DataDir::open(Arc::new(disk.clone()), DiskSettings::new("/d", Sid(1)), discard()).unwrap();
+    SyncMark { file: Zxid(1), synced: Zxid(3) }.replace(&dir).unwrap();
+    disk
+}
+
+fn discard() -> Logger {
+    Logger::root(Discard, o!())
+}
+
+#[test]
+fn who_may_lack_what_it_acknowledged_has_no_vote_until_it_is_in_step() {
+    let disk = rotten_end();
+    for _ in 0..2 {
+        let found = stores(&disk).0.recover().unwrap();
+        assert_eq!((found.tree.zxid(), found.doubtful), (Zxid(4), true), "also when started again");
+    }
+    let mut txns = stores(&disk).0;
+    txns.recover().unwrap();
+    txns.trust().unwrap();
+    disk.crash(3);
+    assert!(!stores(&disk).0.recover().unwrap().doubtful);
+}
+
+#[test]
+fn alone_nothing_is_given_up_in_silence() {
+    let disk = rotten_end();
+    let alone = || DiskSettings { alone: true, ..DiskSettings::new("/d", Sid(1)) };
+    let refused = stores_of(&disk, alone()).0.recover().err().unwrap().0;
+    assert!(refused.contains("log.1 is damaged at offset") && refused.contains("may have been acknowledged"));
+    assert!(refused.contains("or give up what follows: `zabra data repair /d --cut`"), "{refused}");
+    // An ensemble of one that was one of several: there is nobody to wait for.
+    assert!(stores(&disk).0.recover().unwrap().doubtful);
+    assert!(!stores_of(&disk, alone()).0.recover().unwrap().doubtful);
+    assert!(!stores(&disk).0.recover().unwrap().doubtful, "and that is for good");
+}
+
+#[test]
+fn a_record_that_was_never_finished_is_nobodys_loss() {
+    let (disk, _) = aged(1);
+    let whole = file_of(&[1, 2, 3, 4, 5]);
+    let mut log = disk.open(Path::new("/d/version-2/log.1")).unwrap();
+    log.set_len(whole.len() as u64 - 20).unwrap();
+    remove(&disk, ".synced");
+    let settings = DiskSettings { alone: true, ..DiskSettings::new("/d", Sid(1)) };
+    let found = stores_of(&disk, settings).0.recover().unwrap();
+    assert_eq!((found.tree.zxid(), found.doubtful), (Zxid(4), false));
+}
+
+#[test]
+fn a_snapshot_of_others_without_any_log_is_not_taken_for_all_there_is() {
+    let (disk, _) = aged(2);
+    for name in ["log.1", "log.6", ".synced"] {
+        remove(&disk, name);
+    }
+    let why = refused(&disk);
+    assert!(why.contains("/d/version-2/snapshot.5 is there, but no log"), "{why}");
+    assert!(
+        why.contains("name it as txn_log_dir") && why.contains("`zabra data repair /d --no-log`"),
+        "{why}"
+    );
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use slog::{info, warn};
 use zabra_actors::core::tree::Tree;
 use zabra_actors::ports::{Recovered, TxnStore};
 use zabra_actors::types::{Entry, Epochs, Fault, Zxid};
@@ -11,8 +12,13 @@ use super::data_dir::{DataDir, Files, explain, log_name};
 use super::load::{Loaded, load};
 use super::log::LogWriter;
 use super::log_reader::{LogReader, Next};
+use super::refusal::Refusal;
 use super::replay::{Repair, files_after};
+use super::sync_mark::SyncMark;
 use super::{epochs, install, snapshot};
+
+/// Its presence says that this server may lack what others rely on: see [`Recovered::doubtful`].
+pub(super) const DOUBT: &str = ".recovering";
 
 /// The transaction log and the epoch files of a directory.
 pub struct FileTxnStore {
@@ -46,20 +52,86 @@ impl FileTxnStore {
     }
 
     /// A new directory gets the snapshot that Apache begins with; a server of Apache could go on from it.
-    fn begin_if_new(&self, files: Files) -> Result<Files, Fault> {
+    fn begin_if_new(&self, files: Files) -> Result<Files, Refusal> {
         if !(files.snapshots.is_empty() && files.logs.is_empty()) {
             return Ok(files);
         }
         if let Some(epoch) = self.dir.first_line("currentEpoch")?.filter(|epoch| epoch != "0") {
-            return Err(Fault(format!(
-                "{} says {epoch}, but there are neither snapshots nor logs: with such an epoch and no \
-                 transactions the server could win an election and lose everybody's data; restore the files, \
-                 or remove version-2 as a whole to let the server start empty",
-                self.dir.path("currentEpoch").display()
-            )));
+            return Err(Refusal::Emptied { epoch });
         }
-        snapshot::save(&self.dir, &Tree::new())?;
-        self.dir.list()
+        let empty = Tree::new();
+        SyncMark { file: empty.zxid(), synced: empty.zxid() }.replace(&self.dir)?;
+        snapshot::save(&self.dir, &empty)?;
+        Ok(self.dir.list()?)
+    }
+
+    fn load_all(&mut self) -> Result<Recovered, Refusal> {
+        install::finish(&self.dir)?;
+        let files = self.dir.list()?;
+        self.remove_leftovers(&files)?;
+        let files = self.begin_if_new(files)?;
+        let mut loaded = load(&self.dir, &files)?;
+        let doubtful = self.weigh(loaded.doubt.take())?;
+        self.settle(&files, &loaded)?;
+        let last = loaded.history.last();
+        let epochs = epochs::recover(&self.dir, last)?;
+        if loaded.foreign {
+            self.tell_found(&files, &loaded, epochs);
+        }
+        let newest = self.dir.list()?.logs.last().copied();
+        self.open = Some(Open { log: LogWriter::after(self.dir.clone(), last, newest)?, epochs });
+        Ok(Recovered { tree: loaded.tree, history: loaded.history, epochs, doubtful })
+    }
+
+    /// May a transaction be missing that others rely on? Then this server must have everything from a leader
+    /// before its vote counts again, also after another restart. On its own it could only be wrong in silence,
+    /// so there an operator has to say that it may.
+    fn weigh(&self, doubt: Option<Refusal>) -> Result<bool, Refusal> {
+        let noted = self.dir.first_line(DOUBT)?.is_some();
+        match doubt {
+            Some(refusal) if self.dir.settings.alone => Err(refusal),
+            Some(refusal) => {
+                warn!(self.dir.log, "a transaction at the end of the log is lost, and may have been acknowledged: this \
+                    server has no vote until a leader has brought it in step"; "because" => refusal.what(&self.dir));
+                self.dir.replace(DOUBT, b"1")?;
+                Ok(true)
+            }
+            None if noted && self.dir.settings.alone => {
+                warn!(
+                    self.dir.log,
+                    "there is no other server to get anything from: going on with what is here"
+                );
+                self.end_doubt()?;
+                Ok(false)
+            }
+            None => {
+                if noted {
+                    warn!(
+                        self.dir.log,
+                        "this server has no vote until a leader has brought it in step; if every \
+                        server says so, run `{}` for one with the newest log",
+                        self.dir.repair_command("--trust")
+                    );
+                }
+                Ok(noted)
+            }
+        }
+    }
+
+    fn end_doubt(&self) -> Result<(), Fault> {
+        self.dir.remove(DOUBT)?;
+        self.dir.sync_names()
+    }
+
+    /// Whoever points a server at a directory of Apache's, or at one from elsewhere, is told what it is.
+    fn tell_found(&self, files: &Files, loaded: &Loaded, epochs: Epochs) {
+        info!(self.dir.log, "found a directory that another server, as Apache's, has written last; going on from it";
+            "myid" => %self.dir.settings.id,
+            "accepted epoch" => %epochs.accepted, "current epoch" => %epochs.current,
+            "last zxid" => %loaded.history.last(),
+            "znodes" => loaded.tree.node_count(), "ephemerals" => loaded.tree.ephemeral_count(),
+            "sessions" => loaded.tree.sessions().len(),
+            "snapshots" => files.snapshots.len(), "begun with" => &loaded.snapshot.name, "logs" => files.logs.len());
     }
 
     /// Makes what was loaded durable, whoever wrote it, and cuts what was not loaded.
@@ -107,17 +179,7 @@ impl FileTxnStore {
 
 impl TxnStore for FileTxnStore {
     fn recover(&mut self) -> Result<Recovered, Fault> {
-        install::finish(&self.dir)?;
-        let files = self.dir.list()?;
-        self.remove_leftovers(&files)?;
-        let files = self.begin_if_new(files)?;
-        let loaded = load(&self.dir, &files)?;
-        self.settle(&files, &loaded)?;
-        let last = loaded.history.last();
-        let epochs = epochs::recover(&self.dir, last)?;
-        let newest = self.dir.list()?.logs.last().copied();
-        self.open = Some(Open { log: LogWriter::after(self.dir.clone(), last, newest)?, epochs });
-        Ok(Recovered { tree: loaded.tree, history: loaded.history, epochs })
+        self.load_all().map_err(|refusal| refusal.fault(&self.dir))
     }
 
     fn append(&mut self, entries: &[Arc<Entry>]) -> Result<(), Fault> {
@@ -139,10 +201,11 @@ impl TxnStore for FileTxnStore {
         let base = files.snapshots.iter().rev().map(|file| file.zxid).find(|zxid| *zxid <= to);
         if base.is_none() || !(found || base == Some(to)) {
             return Err(Fault(format!(
-                "cannot cut the log in {}/ to {to}, as the leader asks: {}. Let the server start empty (remove \
-                 version-2), and it gets everything from the leader",
+                "cannot cut the log in {}/ to {to}, as the leader asks: {}. Run `{}`, and the server gets everything \
+                 from the leader",
                 self.dir.logs().display(),
-                if found { "every snapshot is newer" } else { "it does not hold that transaction" }
+                if found { "every snapshot is newer" } else { "it does not hold that transaction" },
+                self.dir.repair_command("--resync")
             )));
         }
         // The mark is lowered before anything is gone that it vouches for.
@@ -179,7 +242,8 @@ impl TxnStore for FileTxnStore {
 
     fn reload(&mut self) -> Result<Tree, Fault> {
         self.open().log.sync()?;
-        Ok(load(&self.dir, &self.dir.list()?)?.tree)
+        let loaded = load(&self.dir, &self.dir.list()?);
+        Ok(loaded.map_err(|refusal| refusal.fault(&self.dir))?.tree)
     }
 
     fn save_epochs(&mut self, epochs: Epochs) -> Result<(), Fault> {
@@ -187,6 +251,10 @@ impl TxnStore for FileTxnStore {
         epochs::save(&self.dir, old, epochs)?;
         self.open().epochs = epochs;
         Ok(())
+    }
+
+    fn trust(&mut self) -> Result<(), Fault> {
+        self.end_doubt()
     }
 
     fn stall(&mut self) -> Duration {

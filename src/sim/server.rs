@@ -262,6 +262,11 @@ impl<S: TxnStore> TxnStore for WatchedTxns<S> {
         Ok(())
     }
 
+    fn trust(&mut self) -> Result<(), Fault> {
+        self.watched.alive()?;
+        self.store.trust()
+    }
+
     fn stall(&mut self) -> Duration {
         self.store.stall()
     }

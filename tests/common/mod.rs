@@ -202,6 +202,17 @@ impl Ensemble {
         self.server(sid).mode()
     }
 
+    /// The last transaction that this server has applied, as it says; `None` while it serves nobody.
+    pub fn last_zxid(&self, sid: u8) -> Option<String> {
+        let answer = four_letter_word(self.server(sid).client.port, "srvr")?;
+        answer.lines().find_map(|line| line.strip_prefix("Zxid: ")).map(str::to_string)
+    }
+
+    /// What this server has logged in all its lives.
+    pub fn log(&self, sid: u8) -> String {
+        fs::read_to_string(&self.server(sid).log).unwrap_or_default()
+    }
+
     /// The server that leads.
     pub fn leader(&self) -> u8 {
         self.find(Mode::Leader)

@@ -13,6 +13,9 @@
 //! every voter that could still speak has spoken; and the back-off between notifications ends at 3 s, not at
 //! 60, since a partition that heals should not be followed by a minute of silence.
 //!
+//! A voter that may lack what it has acknowledged (its log was damaged) has no say until it is in step with a
+//! leader once: it listens and proposes nobody, as an observer does.
+//!
 //! Deliberately absent: the configuration in notifications (reconfiguration is not supported), and observers'
 //! answers: they know nothing that a voter does not.
 
@@ -42,8 +45,9 @@ pub struct Pauses {
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)] // the fields are named for what they are
 pub enum Input {
-    /// This server is LOOKING: a new round begins with its own candidacy.
-    Look { now: Millis, last: Zxid, current: Epoch },
+    /// This server is LOOKING: a new round begins with its own candidacy. `votes`: does it have a say? A voter
+    /// that may lack what it has acknowledged listens only, and is no candidate.
+    Look { now: Millis, last: Zxid, current: Epoch, votes: bool },
     /// This server has a role; questions are answered with this vote from now on. Sent when the role
     /// begins and again with the new epoch when it serves.
     Settled { state: ServerState, epoch: Epoch },
@@ -71,6 +75,8 @@ pub enum Effect {
 pub struct Election {
     ensemble: Ensemble,
     pauses: Pauses,
+    /// Does this server have a say?
+    votes: bool,
     /// Who can be spoken to.
     links: BTreeSet<Sid>,
     /// The logical clock: the number of the newest round this server knows of.
@@ -143,7 +149,8 @@ impl Election {
 
     /// The same, with pauses of one's own.
     pub fn with_pauses(ensemble: Ensemble, pauses: Pauses) -> Election {
-        Election { ensemble, pauses, links: BTreeSet::new(), round: 0, state: State::Silent(None) }
+        let (votes, links) = (ensemble.is_voter(ensemble.me), BTreeSet::new());
+        Election { ensemble, pauses, votes, links, round: 0, state: State::Silent(None) }
     }
 
     /// The newest round known.
@@ -154,14 +161,17 @@ impl Election {
     /// Takes an input; adds what is to be done.
     pub fn step(&mut self, input: Input, out: &mut Vec<Effect>) {
         match input {
-            Input::Look { now, last, current } => self.look(now, last, current, out),
+            Input::Look { now, last, current, votes } => {
+                self.votes = votes && self.ensemble.is_voter(self.ensemble.me);
+                self.look(now, last, current, out);
+            }
             Input::Settled { state, epoch } => self.settle(state, epoch),
             Input::Notification { now, from, notification } => self.hear(now, from, notification, out),
             Input::LinkUp { now: _, peer } => {
                 self.links.insert(peer);
                 // It may have missed what was said before.
                 if let State::Looking(looking) = &self.state {
-                    let notification = looking.notification(self.round);
+                    let notification = looking.notification(self.round, self.votes);
                     if self.is_asked(peer) {
                         out.push(Effect::Notify { to: vec![peer], notification });
                     }
@@ -184,7 +194,7 @@ impl Election {
     /// A round begins with our own candidacy.
     fn look(&mut self, now: Millis, last: Zxid, current: Epoch, out: &mut Vec<Effect>) {
         let me = self.ensemble.me;
-        let own = match self.can_lead(me) {
+        let own = match self.votes && self.can_lead(me) {
             true => Vote { leader: Some(me), zxid: last, epoch: current },
             false => NOBODY,
         };
@@ -253,6 +263,8 @@ impl Election {
 
     fn hear_while_looking(&mut self, now: Millis, from: Sid, n: Notification, out: &mut Vec<Effect>) {
         let sensible = match n.vote.leader {
+            // Others may not have heard yet that this server is no candidate any more.
+            Some(leader) if leader == self.ensemble.me && !self.votes => false,
             Some(leader) => self.can_lead(leader),
             None => n.state == ServerState::Looking, // a voter without weight proposes nobody at first
         };
@@ -273,7 +285,7 @@ impl Election {
         looking.settled.remove(&from); // it has a role no longer
         if n.round < self.round {
             // It does not know of our round yet.
-            let notification = looking.notification(self.round);
+            let notification = looking.notification(self.round, self.votes);
             out.push(Effect::Notify { to: vec![from], notification });
             return;
         }
@@ -332,7 +344,7 @@ impl Election {
         with_me: bool,
     ) -> BTreeSet<Sid> {
         let mine = Said { vote: looking.proposal, round: self.round, state: ServerState::Looking };
-        let me = (with_me && mine.agrees(&said)).then_some(self.ensemble.me);
+        let me = (with_me && self.votes && mine.agrees(&said)).then_some(self.ensemble.me);
         let others = votes.iter().filter(|(_, it)| it.agrees(&said)).map(|(sid, _)| *sid);
         others.chain(me).collect()
     }
@@ -372,7 +384,7 @@ impl Election {
     fn answer(&self, to: Sid, out: &mut Vec<Effect>) {
         let notification = match &self.state {
             State::Silent(_) => return,
-            State::Looking(looking) => looking.notification(self.round),
+            State::Looking(looking) => looking.notification(self.round, self.votes),
             State::Settled { state, vote } => Notification { vote: *vote, round: self.round, state: *state },
         };
         out.push(Effect::Notify { to: vec![to], notification });
@@ -383,7 +395,7 @@ impl Election {
         let to: Vec<_> =
             self.ensemble.others().filter(|sid| self.links.contains(sid) && self.is_asked(*sid)).collect();
         if !to.is_empty() {
-            out.push(Effect::Notify { to, notification: looking.notification(self.round) });
+            out.push(Effect::Notify { to, notification: looking.notification(self.round, self.votes) });
         }
     }
 
@@ -400,7 +412,9 @@ impl Election {
 }
 
 impl Looking {
-    fn notification(&self, round: u64) -> Notification {
-        Notification { vote: self.proposal, round, state: ServerState::Looking }
+    /// Who has no say proposes nobody, whatever it thinks.
+    fn notification(&self, round: u64, votes: bool) -> Notification {
+        let vote = if votes { self.proposal } else { NOBODY };
+        Notification { vote, round, state: ServerState::Looking }
     }
 }

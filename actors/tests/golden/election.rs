@@ -22,7 +22,10 @@ impl ElectionSubject {
     fn input(&mut self, words: &Words) -> Input {
         let now = self.now;
         match words.name.as_str() {
-            "look" => Input::Look { now, last: words.zxid("last"), current: words.epoch("current") },
+            "look" => {
+                let (last, current) = (words.zxid("last"), words.epoch("current"));
+                Input::Look { now, last, current, votes: !words.has("doubtful") }
+            }
             "settled" => Input::Settled { state: state(words), epoch: words.epoch("epoch") },
             "up" => Input::LinkUp { now, peer: words.sid() },
             "down" => Input::LinkDown { now, peer: words.sid() },

@@ -63,6 +63,7 @@ impl LearnerSubject {
             "own-sync" => Input::Sync,
             "revalidate" => Input::Revalidate { session, timeout_ms: 30_000 },
             "touched" => Input::Touched { number: words.number("number"), sessions: vec![(session, 30_000)] },
+            "rejoin" => Input::Rejoin,
             "tick" => {
                 self.now = words.millis();
                 Input::Tick { now: self.now }

@@ -64,6 +64,7 @@ impl Broadcast {
             Input::Touched { number, sessions } => {
                 out.push(Effect::Send(Packet::Ping { number, touched: sessions }));
             }
+            Input::Rejoin => return State::rejoin(self.common, out),
             Input::Tick { now } => {
                 self.common.now = now;
                 let (silent, limit) =

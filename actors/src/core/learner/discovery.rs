@@ -68,6 +68,7 @@ impl Discovery {
                     false => self.into(), // another role's answer
                 }
             }
+            Input::Rejoin => State::rejoin(self.common, out),
             Input::Tick { now } => {
                 self.common.now = now;
                 self.on_tick(out)

@@ -87,6 +87,9 @@ pub enum Input {
     Revalidate { session: SessionId, timeout_ms: i32 },
     /// The sessions heard from, for the PING that asked.
     Touched { number: u64, sessions: Vec<(SessionId, i32)> },
+    /// This server is no observer any more, if it was one for want of trust in its log: the stay ends, and the
+    /// next one is a follower's.
+    Rejoin,
     /// Time passes; at least every half tick.
     Tick { now: Millis },
 }
@@ -195,6 +198,11 @@ impl Learner {
 }
 
 impl State {
+    /// This server is a participant, and stays here as an observer.
+    fn rejoin(common: Common, out: &mut Vec<Effect>) -> State {
+        State::over(common, "this server has a vote from now on", out)
+    }
+
     /// The stay is over; the leader need not wait for its time-out.
     fn over(common: Common, reason: impl Into<String>, out: &mut Vec<Effect>) -> State {
         let reason = reason.into();

@@ -108,6 +108,7 @@ impl Synchronization {
                 out.push(Effect::Send(Packet::Ping { number, touched: sessions }));
                 self.into()
             }
+            Input::Rejoin => State::rejoin(self.common, out),
             Input::Tick { now } => {
                 self.common.now = now;
                 self.on_tick(out)

@@ -24,7 +24,7 @@ impl World {
         let (last, current) = (history.last(), process.epochs.current);
         process.state = State::Looking(history);
         assert_eq!(last, self.servers[&sid].disk.last(), "{sid:?} votes with what it does not hold");
-        self.step_election(sid, election::Input::Look { now, last, current });
+        self.step_election(sid, election::Input::Look { now, last, current, votes: true });
     }
 
     pub(super) fn settle(&mut self, sid: Sid, state: ServerState) {

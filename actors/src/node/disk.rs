@@ -1,0 +1,92 @@
+//! What the disk has done: answers for the role that ordered it, and what concerns the server whatever its role.
+
+use slog::info;
+
+use super::{Node, State};
+use crate::core::{leader, learner};
+use crate::snapshotter::SnapDone;
+use crate::txn_log::{LogDone, LogOrder};
+use crate::types::{Membership, Tenure, Zxid};
+
+impl Node {
+    pub(super) fn log_done(&mut self, done: LogDone) {
+        match done {
+            LogDone::Recovered(recovered) => {
+                self.epochs = recovered.epochs;
+                self.doubtful = recovered.doubtful;
+                self.install(Box::new(recovered.tree));
+                self.look(recovered.history);
+            }
+            LogDone::Synced { tenure, zxid } => self.answer_role(
+                tenure,
+                Some(leader::Input::Synced { zxid }),
+                Some(learner::Input::Synced { zxid }),
+            ),
+            LogDone::EpochsSaved { tenure, epochs } => {
+                self.epochs = epochs;
+                self.answer_role(
+                    tenure,
+                    Some(leader::Input::EpochsSaved(epochs)),
+                    Some(learner::Input::EpochsSaved(epochs)),
+                );
+            }
+            LogDone::Truncated { tenure, zxid, tree } => {
+                tree.into_iter().for_each(|tree| self.install(tree));
+                self.answer_role(tenure, None, Some(learner::Input::Truncated { zxid }));
+            }
+            LogDone::Reset { tenure, zxid } => self.log_reset(tenure, zxid),
+            LogDone::Trusted => self.trusted(),
+            LogDone::Drained => self.drained(),
+        }
+    }
+
+    /// This server lacks nothing any more: a participant comes back as a follower.
+    fn trusted(&mut self) {
+        if !std::mem::replace(&mut self.doubtful, false) {
+            return; // said twice: it was in step with two leaders one after the other
+        }
+        info!(self.log, "in step with a leader: this server has its vote again");
+        if let (State::Learning { learner, .. }, Membership::Participant) = (&self.state, self.membership()) {
+            learner.tell(learner::Input::Rejoin);
+        }
+    }
+
+    /// A leader's snapshot has replaced the log: its tree is this server's tree from now on, whether or
+    /// not the role that asked for it still lives.
+    fn log_reset(&mut self, tenure: Tenure, zxid: Zxid) {
+        let (owner, tree) = self.installed.take().expect("the log is reset only for an installed snapshot");
+        assert_eq!(owner, tenure, "one snapshot is installed at a time");
+        self.install(tree);
+        match &mut self.state {
+            State::Draining { history } => history.reset(zxid),
+            _ => self.replaced = Some((tenure, zxid)),
+        }
+        self.answer_role(tenure, None, Some(learner::Input::Installed { zxid: Some(zxid) }));
+    }
+
+    pub(super) fn snapshot_done(&mut self, done: SnapDone) {
+        match done {
+            SnapDone::Streamed { to, learner } => {
+                if let State::Leading { leader, .. } = &self.state {
+                    leader.do_send(leader::Input::SnapshotSent { to, tenure: learner });
+                }
+            }
+            SnapDone::Installed { tenure, zxid, tree } => match tree {
+                // Also for a role that is over: what is on the disk must be what is in memory.
+                Some(tree) => {
+                    self.installed = Some((tenure, tree));
+                    self.actors.txn_log.do_send(LogOrder::Reset { tenure, zxid });
+                }
+                None => self.answer_role(tenure, None, Some(learner::Input::Installed { zxid: None })),
+            },
+            SnapDone::Drained => self.actors.txn_log.do_send(LogOrder::Drain),
+        }
+    }
+
+    fn drained(&mut self) {
+        let State::Draining { history } = std::mem::replace(&mut self.state, State::Recovering) else {
+            unreachable!("the log is drained only between roles")
+        };
+        self.look(history);
+    }
+}

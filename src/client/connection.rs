@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::fmt::Display;
 use std::io;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -21,7 +22,7 @@ use zabra_actors::jute::{self, AUTH_XID, EVENT_XID, PING_XID, ReplyFrame, SET_WA
 use zabra_actors::types::{Op, Zxid};
 
 use super::driver::{Memory, Observers};
-use super::watches::Wanted;
+use super::watches::{Caller, Effect};
 use super::{Command, Error, Event, MAX_REQUEST, ReplyTo};
 
 /// Requests in flight, at most; more wait in the queue. Apache stops reading a socket at 1,000 of them anyway.
@@ -43,8 +44,19 @@ const MAX_REPLY: usize = 64 << 20;
 pub(super) enum End {
     /// As it should: the session is closed.
     Closed,
+    /// The server knows better who we are, and does not go on.
+    AuthFailed,
+    /// For a server that serves writes too; this one does not.
+    Better(String),
     /// Otherwise.
     Lost(String),
+}
+
+/// What ends the exchange without an error.
+enum Done {
+    Closed,
+    AuthFailed,
+    Better(String),
 }
 
 /// An error of the other side's making, for those who expect one of I/O.
@@ -56,7 +68,7 @@ pub(super) fn lost(reason: impl Display) -> io::Error {
 struct Pending {
     xid: i32,
     shape: Shape,
-    watch: Option<Wanted>,
+    effect: Effect,
     reply: ReplyTo,
 }
 
@@ -101,19 +113,30 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Serves until the end. All that is then unanswered fails: what was sent is in doubt.
-    pub(super) async fn serve(mut self, mut stream: TcpStream, queue: &mut mpsc::Receiver<Command>) -> End {
+    /// Serves until the end, or until `better` knows a better server. All that is then unanswered fails: what was
+    /// sent is in doubt.
+    pub(super) async fn serve(
+        mut self,
+        mut stream: TcpStream,
+        queue: &mut mpsc::Receiver<Command>,
+        better: impl Future<Output = String>,
+    ) -> End {
         self.restore();
-        let reason = match self.pump(&mut stream, queue).await {
-            Ok(()) => return End::Closed,
-            Err(error) => error.to_string(),
+        let (end, reason) = match self.pump(&mut stream, queue, better).await {
+            Ok(Done::Closed) => return End::Closed,
+            Ok(Done::AuthFailed) => (End::AuthFailed, "an identity was refused".to_string()),
+            Ok(Done::Better(server)) => {
+                let reason = format!("left for {server}, which serves writes too");
+                (End::Better(server), reason)
+            }
+            Err(error) => (End::Lost(error.to_string()), error.to_string()),
         };
         let auths = self.auths.drain(..).filter_map(|auth| auth.reply);
         for reply in self.pending.drain(..).map(|pending| pending.reply).chain(auths) {
             // Who does not wait any more need not know.
             let _ = reply.send(Err(Error::ConnectionLoss(reason.clone())));
         }
-        End::Lost(reason)
+        end
     }
 
     /// Identities first, for what the watches may see; then the watches.
@@ -121,13 +144,19 @@ impl<'a> Connection<'a> {
         for (scheme, data) in self.memory.auths.clone() {
             self.send_auth(scheme, data, None);
         }
-        for batch in self.memory.watches.restore(self.memory.last_zxid) {
+        for batch in self.memory.watches().restore(self.memory.last_zxid) {
             jute::encode_request(SET_WATCHES_XID, &batch, &mut self.unsent).expect("a batch is small");
         }
     }
 
-    /// Moves bytes until the session is closed (`Ok`) or the connection is lost.
-    async fn pump(&mut self, stream: &mut TcpStream, queue: &mut mpsc::Receiver<Command>) -> io::Result<()> {
+    /// Moves bytes until there is a reason to stop, or the connection is lost.
+    async fn pump(
+        &mut self,
+        stream: &mut TcpStream,
+        queue: &mut mpsc::Receiver<Command>,
+        better: impl Future<Output = String>,
+    ) -> io::Result<Done> {
+        let mut better = pin!(better);
         let (mut input, mut output) = stream.split();
         let mut batch = Vec::with_capacity(BATCH);
         // Often enough that a ping is sent before half of the time-out has passed in silence.
@@ -146,8 +175,8 @@ impl<'a> Connection<'a> {
                         return Err(lost("closed by the server"));
                     }
                     self.last_received = Instant::now();
-                    if self.on_frames()? {
-                        return Ok(());
+                    if let Some(done) = self.on_frames()? {
+                        return Ok(done);
                     }
                 }
                 taken = queue.recv_many(&mut batch, BATCH), if self.takes_more() => {
@@ -157,6 +186,7 @@ impl<'a> Connection<'a> {
                     batch.drain(..).for_each(|command| self.send(command));
                 }
                 _ = ticks.tick() => self.on_tick()?,
+                server = &mut better => return Ok(Done::Better(server)),
             }
         }
     }
@@ -172,12 +202,12 @@ impl<'a> Connection<'a> {
             Command::Request { reply, .. } | Command::Auth { reply, .. } if self.closing.is_some() => {
                 let _ = reply.send(Err(Error::Closed));
             }
-            Command::Request { op, reply } => self.send_request(op, reply),
+            Command::Request { op, caller, reply } => self.send_request(op, caller, reply),
             Command::Auth { scheme, data, reply } => self.send_auth(scheme, data, Some(reply)),
         }
     }
 
-    fn send_request(&mut self, op: Op, reply: ReplyTo) {
+    fn send_request(&mut self, op: Op, caller: Option<Caller>, reply: ReplyTo) {
         let xid = self.next_xid();
         let start = self.unsent.len();
         if let Err(size) = encode(xid, &op, &mut self.unsent) {
@@ -188,7 +218,8 @@ impl<'a> Connection<'a> {
         if op == Op::CloseSession {
             self.closing = Some(xid);
         }
-        self.pending.push_back(Pending { xid, shape: Shape::of(&op), watch: Wanted::by(&op), reply });
+        let effect = Effect::of(&op, caller);
+        self.pending.push_back(Pending { xid, shape: Shape::of(&op), effect, reply });
     }
 
     fn send_auth(&mut self, scheme: String, data: Bytes, reply: Option<ReplyTo>) {
@@ -207,7 +238,7 @@ impl<'a> Connection<'a> {
     /// The last handle is gone: nobody waits for the reply, but the server shall know.
     fn send_close(&mut self) {
         let (reply, _) = tokio::sync::oneshot::channel();
-        self.send_request(Op::CloseSession, reply);
+        self.send_request(Op::CloseSession, None, reply);
     }
 
     fn next_xid(&mut self) -> i32 {
@@ -228,49 +259,55 @@ impl<'a> Connection<'a> {
         Ok(())
     }
 
-    /// Takes all whole frames of what was read. True when the session is closed.
-    fn on_frames(&mut self) -> io::Result<bool> {
+    /// Takes all whole frames of what was read, and says when there shall be no more.
+    fn on_frames(&mut self) -> io::Result<Option<Done>> {
         while let Some(frame) = jute::take_frame(&mut self.received, MAX_REPLY).map_err(lost)? {
             let frame = jute::decode_reply(frame).map_err(lost)?;
             match frame.xid {
                 EVENT_XID => self.on_event(frame)?,
                 PING_XID => {}
-                AUTH_XID => self.on_auth_reply(frame)?,
+                AUTH_XID => {
+                    if self.on_auth_reply(frame)? {
+                        return Ok(Some(Done::AuthFailed));
+                    }
+                }
                 SET_WATCHES_XID if frame.err == 0 => {}
                 SET_WATCHES_XID => return Err(lost("the server did not take the watches")),
                 _ => {
                     if self.on_reply(frame)? {
-                        return Ok(true);
+                        return Ok(Some(Done::Closed));
                     }
                 }
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     fn on_event(&mut self, frame: ReplyFrame) -> io::Result<()> {
         let event = jute::decode_event(frame).map_err(lost)?;
-        self.memory.watches.on_event(&event);
-        self.observers.event(Event::Watch(event));
+        let (kind, path) = (event.kind, event.path.clone());
+        let told = self.memory.chroot.leave_event(event);
+        self.memory.watches().on_event(kind, &path, &told);
+        self.observers.event(Event::Watch(told));
         Ok(())
     }
 
-    fn on_auth_reply(&mut self, frame: ReplyFrame) -> io::Result<()> {
+    /// True when the identity was refused, which is the end of the session for us: to go on without it could show
+    /// others what it was to protect.
+    fn on_auth_reply(&mut self, frame: ReplyFrame) -> io::Result<bool> {
         let PendingAuth { scheme, data, reply } =
             self.auths.pop_front().ok_or_else(|| lost("an answer to an auth that nobody sent"))?;
         let answer = frame.into_reply(Shape::Empty).map_err(lost)?;
         let auth = (scheme, data);
-        match (&answer.result, &reply) {
+        let refused = answer.result.is_err();
+        if !refused && reply.is_some() && !self.memory.auths.contains(&auth) {
             // Ours from now on, on later connections too.
-            (Ok(_), Some(_)) if !self.memory.auths.contains(&auth) => self.memory.auths.push(auth),
-            (Ok(_), _) => {}
-            // The server closes now. Do not try this identity again, or it would go on so for ever.
-            (Err(_), _) => self.memory.auths.retain(|known| *known != auth),
+            self.memory.auths.push(auth);
         }
         if let Some(reply) = reply {
             let _ = reply.send(Ok(answer));
         }
-        Ok(())
+        Ok(refused)
     }
 
     /// True when it was the reply to the closeSession.
@@ -294,8 +331,12 @@ impl<'a> Connection<'a> {
                 return Err(lost(malformed));
             }
         };
-        if let Some(wanted) = pending.watch {
-            self.memory.watches.on_reply(wanted, &reply);
+        if let Effect::Removed { path, .. } = &pending.effect {
+            let path = self.memory.chroot.strip(path.clone());
+            let removed = self.memory.watches().on_reply(pending.effect, &reply);
+            self.observers.removed(&path, removed);
+        } else {
+            self.memory.watches().on_reply(pending.effect, &reply);
         }
         let _ = pending.reply.send(Ok(reply));
         Ok(self.closing == Some(pending.xid))

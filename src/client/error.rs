@@ -19,8 +19,14 @@ pub enum Error {
     },
     /// The connection was lost after the request was sent. It may or may not have taken effect.
     ConnectionLoss(String),
+    /// All servers were tried in vain: [`Client::reachable`](super::Client::reachable).
+    Unreachable(String),
     /// The session is no more, and its ephemerals neither.
     SessionExpired,
+    /// A server has refused an identity, now or earlier.
+    AuthFailed,
+    /// The path is none: what is wrong with it. Nothing was sent.
+    BadPath(String),
     /// The client was closed.
     Closed,
     /// The request is longer than servers accept.
@@ -53,6 +59,9 @@ impl fmt::Display for Error {
             Error::ConnectionLoss(reason) => {
                 write!(f, "connection lost ({reason}); the request may or may not have taken effect")
             }
+            Error::Unreachable(last) => write!(f, "no server can be reached; last: {last}"),
+            Error::AuthFailed => f.write_str("an identity was refused, which ends the session"),
+            Error::BadPath(flaw) => f.write_str(flaw),
             Error::SessionExpired => f.write_str("the session has expired; open a new one"),
             Error::Closed => f.write_str("the client is closed"),
             Error::TooLarge { size, limit } => {

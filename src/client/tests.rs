@@ -11,6 +11,10 @@ use super::*;
 const SESSION: SessionId = SessionId(0x0100_0000_0000_0007);
 const PASSWORD: [u8; 16] = *b"sixteen letters!";
 
+/// What a server says to a session that it does not know.
+const REFUSED: ConnectResponse =
+    ConnectResponse { timeout_ms: 0, session: SessionId::NONE, password: [0; 16], read_only: Some(false) };
+
 /// A listener that accepts when the test says so.
 struct Server(TcpListener);
 
@@ -186,13 +190,7 @@ async fn an_expired_session_is_the_end() {
     // Asked for while there is no connection.
     let response = waiting.submit(exists("/a", false)).await.unwrap();
     peer.frame().await.expect("a handshake");
-    let refusal = ConnectResponse {
-        timeout_ms: 0,
-        session: SessionId::NONE,
-        password: [0; 16],
-        read_only: Some(false),
-    };
-    peer.say(Deliver::Connected(refusal)).await;
+    peer.say(Deliver::Connected(REFUSED)).await;
     assert_eq!(response.await, Err(Error::SessionExpired));
     assert_eq!(client.state(), State::Expired);
     assert_eq!(client.exists("/a", false).await, Err(Error::SessionExpired));
@@ -303,11 +301,195 @@ async fn a_failed_multi_names_its_culprit() {
     assert_eq!(result, Err(Error::Multi { member: 1, error: ZkError::BadVersion }));
 }
 
-#[test]
-fn lists_of_servers_are_checked() {
-    for bad in ["", " , ", "localhost", "localhost:", "localhost:99999", "a:1,b"] {
-        assert!(matches!(Options::new(bad), Err(Error::BadServers(_))), "{bad:?}");
+#[tokio::test]
+async fn a_client_with_a_root_does_not_see_what_is_above() {
+    let server = Server::bind().await;
+    let rooted = Options::new(&format!("{}/app", server.address())).unwrap();
+    let (client, (mut peer, _)) = tokio::join!(Client::connect(rooted), server.attach());
+    let client = client.unwrap();
+    let mut events = client.events();
+    let serve = async {
+        let (xid, op) = peer.request().await;
+        assert_eq!(op, create_op("/app/s-", "x", CreateMode::PersistentSequential, vec![Acl::world(31)]));
+        let created = ReplyBody::PathStat("/app/s-0000000001".into(), Stat::default());
+        peer.reply(xid, 5, Ok(created)).await;
+        let (xid, op) = peer.request().await;
+        assert_eq!(op, Op::GetData { path: "/app".into(), watch: true });
+        let event = WatchEvent { kind: EventKind::NodeDataChanged, path: "/app".into(), zxid: Zxid(6) };
+        peer.reply(xid, 5, Ok(ReplyBody::Data(None, Stat::default()))).await;
+        peer.say(Deliver::Event(event)).await;
+        // The configuration is nobody's own.
+        let (xid, op) = peer.request().await;
+        assert_eq!(op, Op::GetData { path: "/zookeeper/config".into(), watch: false });
+        peer.reply(xid, 6, Ok(ReplyBody::Data(None, Stat::default()))).await;
+    };
+    let work = async {
+        let path = client.create("/s-", "x", CreateMode::PersistentSequential).await.unwrap();
+        assert_eq!(&*path, "/s-0000000001");
+        let (_, _, watch) = client.get_data_and_watch("/").await.unwrap();
+        let event = watch.await.unwrap();
+        assert_eq!((event.kind, &*event.path), (EventKind::NodeDataChanged, "/"));
+        assert_eq!(events.recv().await, Ok(Event::Watch(event)));
+        client.get_config(false).await.unwrap();
+    };
+    tokio::join!(serve, work);
+}
+
+#[tokio::test]
+async fn a_watch_outlives_its_connection_and_ends_with_its_session() {
+    let server = Server::bind().await;
+    let (client, mut peer) = connected(&server).await;
+    let answer = async {
+        for path in ["/a", "/b"] {
+            let (xid, op) = peer.request().await;
+            assert_eq!(op, exists(path, true));
+            peer.reply(xid, 5, Err(ZkError::NoNode)).await;
+        }
+    };
+    let ask = async {
+        let (none, a) = client.exists_and_watch("/a").await.unwrap();
+        let (_, b) = client.exists_and_watch("/b").await.unwrap();
+        assert_eq!(none, None);
+        (a, b)
+    };
+    let ((a, b), ()) = tokio::join!(ask, answer);
+    drop(peer);
+    let (mut peer, _) = server.attach().await;
+    let (xid, op) = peer.request().await;
+    assert!(matches!(op, Op::SetWatches { exist, .. } if exist.len() == 2));
+    let event = WatchEvent { kind: EventKind::NodeCreated, path: "/a".into(), zxid: Zxid(-1) };
+    peer.say(Deliver::Event(event.clone())).await;
+    peer.reply(xid, 5, Ok(ReplyBody::Empty)).await;
+    assert_eq!(a.await, Ok(event));
+    drop(peer);
+    let mut peer = server.accept().await;
+    peer.frame().await.expect("a handshake");
+    peer.say(Deliver::Connected(REFUSED)).await;
+    assert_eq!(b.await, Err(Error::SessionExpired));
+}
+
+#[tokio::test]
+async fn persistent_watches_are_set_again_and_removed_ones_are_not() {
+    let server = Server::bind().await;
+    let (client, mut peer) = connected(&server).await;
+    let mut events = client.events();
+    let answer = async {
+        for expected in [
+            Op::AddWatch { path: "/all".into(), recursive: true },
+            Op::AddWatch { path: "/one".into(), recursive: false },
+        ] {
+            let (xid, op) = peer.request().await;
+            assert_eq!(op, expected);
+            peer.reply(xid, 5, Ok(ReplyBody::WatchAdded)).await;
+        }
+        let (xid, op) = peer.request().await;
+        assert_eq!(op, Op::RemoveWatches { path: Some("/one".into()), kind: WatcherType::Any });
+        peer.reply(xid, 5, Ok(ReplyBody::Empty)).await;
+    };
+    let ask = async {
+        client.add_watch("/all", WatchMode::PersistentRecursive).await.unwrap();
+        client.add_watch("/one", WatchMode::Persistent).await.unwrap();
+        client.remove_watches("/one", WatcherType::Any).await.unwrap();
+    };
+    tokio::join!(ask, answer);
+    let removed = Event::WatchRemoved { path: "/one".into(), watch: RemovedWatch::Persistent };
+    assert_eq!(events.recv().await, Ok(removed));
+    drop(peer);
+    let (mut peer, _) = server.attach().await;
+    let (_, op) = peer.request().await;
+    assert!(
+        matches!(&op, Op::SetWatches2 { persistent, recursive, .. } if persistent.is_empty() && recursive.len() == 1),
+        "{op:?}"
+    );
+    // Without a connection nobody can be asked.
+    assert!(client.forget_watches("/all", WatcherType::Any));
+    assert!(!client.forget_watches("/all", WatcherType::Any));
+}
+
+#[tokio::test]
+async fn a_refused_identity_is_the_end() {
+    let server = Server::bind().await;
+    let (client, mut peer) = connected(&server).await;
+    let waiting = client.submit(exists("/a", false)).await.unwrap();
+    peer.request().await;
+    let answer = async {
+        let (xid, _) = jute::decode_request(peer.frame().await.unwrap()).unwrap();
+        peer.reply(xid, 0, Err(ZkError::AuthFailed)).await;
+    };
+    let (refused, ()) = tokio::join!(client.add_auth("nope", "x"), answer);
+    assert_eq!(refused, Err(Error::Zk(ZkError::AuthFailed)));
+    assert!(matches!(waiting.await, Err(Error::ConnectionLoss(_))), "it was sent");
+    assert_eq!(client.exists("/a", false).await, Err(Error::AuthFailed));
+    assert_eq!(client.state(), State::AuthFailed);
+}
+
+#[tokio::test]
+async fn a_read_only_server_is_left_for_a_better_one() {
+    let (lonely, whole) = (Server::bind().await, Server::bind().await);
+    let wish = options(&[&lonely, &whole]).read_only(true);
+    let attach = async {
+        let mut peer = lonely.accept().await;
+        let request = jute::decode_connect_request(peer.frame().await.unwrap()).unwrap();
+        assert_eq!(request.read_only, Some(true));
+        let granted = ConnectResponse {
+            timeout_ms: 30_000,
+            session: SESSION,
+            password: PASSWORD,
+            read_only: Some(true),
+        };
+        peer.say(Deliver::Connected(granted)).await;
+        peer
+    };
+    let (client, _peer) = tokio::join!(Client::connect(wish), attach);
+    let client = client.unwrap();
+    assert!(client.connected().await.unwrap().read_only);
+    // It asks both; one still says no.
+    for (server, answer) in [(&lonely, "ro"), (&whole, "rw")] {
+        let mut peer = server.accept().await;
+        let mut word = [0; 4];
+        peer.stream.read_exact(&mut word).await.unwrap();
+        assert_eq!(&word, b"isro");
+        peer.stream.write_all(answer.as_bytes()).await.unwrap();
     }
-    let options = Options::new("a:1, b:2,[::1]:3").unwrap().starting_at(4);
-    assert_eq!(options.servers, ["b:2", "[::1]:3", "a:1"]);
+    let (_peer, request) = whole.attach().await;
+    assert_eq!(request.session, SessionId::NONE, "no other server knows what a lonely one has granted");
+    let mut events = client.events();
+    while !matches!(client.state(), State::Connected(session) if !session.read_only) {
+        events.recv().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_session_can_be_taken_over_by_another_client() {
+    let server = Server::bind().await;
+    let wish = options(&[&server]).resuming(SESSION, Password(PASSWORD));
+    let (client, (_peer, request)) = tokio::join!(Client::connect(wish), server.attach());
+    assert_eq!((request.session, &request.password[..]), (SESSION, &PASSWORD[..]));
+    let session = client.unwrap().connected().await.unwrap();
+    assert_eq!((session.id, session.password), (SESSION, Password(PASSWORD)));
+}
+
+#[tokio::test]
+async fn whoever_cannot_wait_is_told_when_all_servers_were_tried() {
+    let (one, two) = (Server::bind().await, Server::bind().await);
+    let wish = options(&[&one, &two]);
+    let last = two.address();
+    drop((one, two));
+    let client = Client::start(wish);
+    let error = client.reachable().await.unwrap_err();
+    assert!(matches!(&error, Error::Unreachable(why) if why.contains(&last)), "{error}");
+}
+
+#[tokio::test]
+async fn paths_that_are_none_are_not_sent() {
+    let server = Server::bind().await;
+    let (client, mut peer) = connected(&server).await;
+    for path in ["", "a", "/a/", "/a//b", "/./a"] {
+        assert!(matches!(client.exists(path, false).await, Err(Error::BadPath(_))), "{path}");
+        assert!(matches!(client.multi(vec![delete_op(path, None)]).await, Err(Error::BadPath(_))), "{path}");
+    }
+    // The number makes a name of it.
+    let numbered = create_op("/a/", "", CreateMode::PersistentSequential, vec![]);
+    let _response = client.submit(numbered.clone()).await.unwrap();
+    assert_eq!(peer.request().await.1, numbered, "the first thing that arrives");
 }

@@ -142,7 +142,7 @@ fn every_operation_below_a_root() {
         names.sort();
         assert_eq!(names, ["a".into()]);
         assert_eq!(client.get_all_children_number("/").await.unwrap(), 2);
-        assert_eq!(client.get_ephemerals("/a").await.unwrap(), [numbered.clone()]);
+        assert_eq!(client.get_ephemerals("/a").await.unwrap(), std::slice::from_ref(&numbered));
         client.sync("/a").await.unwrap();
 
         let done = client

@@ -86,13 +86,16 @@ async fn run(cluster: Arc<Cluster>, me: Sid, log: Logger, exit_with_stdin: bool)
     let ports = Ports::bind(&cluster, server)?;
     let stores = open_disk(&cluster, server, &log)?;
     let stats = Arc::new(Stats::default());
-    start_admin(&cluster, me, ports.admin, &stats, &log)?;
+    let admin = start_admin(&cluster, me, ports.admin, &stats, &log)?;
 
     let (failed, mut faults) = mpsc::unbounded_channel();
     let on_fault: OnFault = Arc::new(move |fault: &Fault| {
         let _ = failed.send(Fault(fault.0.clone())); // nobody listens when the process is ending already
     });
     let (running, links) = start_brain(&cluster, me, ports.peer, stores, on_fault, &stats, &log)?;
+    if let Some(admin) = admin {
+        admin.take_snapshots_of(running.brain.snapshots.clone());
+    }
     let settings = client_settings(&cluster, server);
     let brain = running.brain.clone();
     let clients = Listener::start_on(ports.client, settings, brain, stats, io_threads(), &log)?;
@@ -150,17 +153,18 @@ fn start_admin(
     listener: Option<TcpListener>,
     stats: &Arc<Stats>,
     log: &Logger,
-) -> io::Result<()> {
-    let Some(listener) = listener else { return Ok(()) };
+) -> io::Result<Option<Arc<Subject>>> {
+    let Some(listener) = listener else { return Ok(None) };
     let log = log.new(o!("part" => "admin"));
     info!(log, "Started AdminServer on address {}", listener.local_addr()?);
     let subject = Arc::new(Subject::new(cluster.clone(), me, stats.clone()));
+    let served = subject.clone();
     actix_rt::spawn(async move {
-        if let Err(e) = admin::serve(listener, subject, std::future::pending()).await {
+        if let Err(e) = admin::serve(listener, served, std::future::pending()).await {
             warn!(log, "AdminServer has ended; the server goes on"; "error" => %e);
         }
     });
-    Ok(())
+    Ok(Some(subject))
 }
 
 fn start_brain(

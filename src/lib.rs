@@ -6,6 +6,7 @@ pub mod bench;
 pub mod boot;
 pub mod client;
 pub mod config;
+pub mod data;
 pub mod disk;
 pub mod logging;
 pub mod net;

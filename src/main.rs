@@ -10,6 +10,7 @@ use slog::{error, o};
 use zabra::bench::{self, BenchArgs};
 use zabra::boot::{self, Failure};
 use zabra::config::{ConfigArgs, EXIT_CONFIG};
+use zabra::data::{self, DataArgs};
 use zabra::logging::{self, LogArgs};
 use zabra::sim::{self, SimArgs};
 use zabra::status;
@@ -98,6 +99,9 @@ enum Command {
     /// Measure any ZooKeeper ensemble: throughput and latency
     #[command(after_help = BENCH_EXAMPLES)]
     Bench(BenchArgs),
+    /// Check, show, repair, back up and restore a server's directory, also one of Apache's
+    #[command(subcommand_required = true)]
+    Data(DataArgs),
     /// Simulate an ensemble under faults; the same seed gives the same run
     #[command(after_help = SIM_EXAMPLES)]
     Sim(SimArgs),
@@ -133,6 +137,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve(&args),
         Command::Status(args) => status(&args),
         Command::Bench(args) => bench(args),
+        Command::Data(args) => data::run(args),
         Command::Sim(args) => Ok(sim::command(&args)),
     };
     ExitCode::from(code.unwrap_or_else(explain))

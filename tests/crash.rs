@@ -213,7 +213,7 @@ impl Server {
             }
             Op::Save => {
                 let tree = self.tree.clone();
-                self.stores().1.save(&tree)
+                self.stores().1.save(&tree).map(|_| ())
             }
             Op::Truncate(back) => self.truncate(back),
             Op::Epochs(accepted, current) => {

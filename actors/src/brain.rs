@@ -9,12 +9,13 @@ use crate::core::election::Pauses;
 use crate::core::leader::Timing;
 use crate::core::quorum::Ensemble;
 use crate::core::replica::Settings;
+use crate::core::snapshots::SnapshotDue;
 use crate::election::Election;
 use crate::handle::{Brain, FromPeer};
 use crate::node::{Actors, Node, Setup};
 use crate::ports::{OnFault, PeerLinks, SnapStore, TxnStore, WallClock, Witness};
 use crate::questions::Questions;
-use crate::replica::{Neighbours, Outside, Replica, SnapshotDue};
+use crate::replica::{Neighbours, Outside, Replica};
 use crate::session_tracker::{ReportTo, SessionTracker};
 use crate::snapshotter::Snapshotter;
 use crate::stats::Stats;
@@ -99,7 +100,7 @@ pub fn start(
     let child = |actor: &'static str| log.new(o!("actor" => actor));
     let watch_manager = WatchManager::new(stats.clone(), child("watch_manager")).start();
     let session_tracker = SessionTracker::new(timing.tick_ms, &stats, child("session_tracker")).start();
-    let snapshot_due = SnapshotDue::new(parts.snap_count, parts.snap_size, ensemble.me);
+    let snapshot_due = SnapshotDue::new(parts.snap_count, parts.snap_size, settings.first_session.0 as u64);
 
     // Node is made last but must be known first: its context exists before it does.
     let mut clients = None;
@@ -141,6 +142,7 @@ pub fn start(
     let brain = Brain {
         opened: watch_manager.clone().recipient(),
         questions: Questions::to(&watch_manager, &replica, &session_tracker, clock),
+        snapshots: replica.clone().recipient(),
         clients: replica.recipient(),
         peers: node.clone().recipient(),
     };

@@ -4,6 +4,7 @@ use actix::prelude::*;
 
 use crate::ports::ClientSink;
 use crate::questions::Questions;
+use crate::replica::TakeSnapshot;
 use crate::types::{Auth, ConnId, ConnectRequest, Envelope, Request, Sid};
 
 /// To WatchManager: a connection is there; before anything else about it.
@@ -54,4 +55,6 @@ pub struct Brain {
     pub peers: Recipient<FromPeer>,
     /// What operators may ask.
     pub questions: Questions,
+    /// Replica: take a snapshot now.
+    pub snapshots: Recipient<TakeSnapshot>,
 }

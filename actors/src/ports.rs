@@ -66,9 +66,9 @@ pub trait TxnStore: Send {
 
 /// Snapshots. Owned by the Snapshotter actor.
 pub trait SnapStore: Send {
-    /// Writes a snapshot of a tree: temporary name, fsync, rename, directory fsync. Then purges what the
-    /// newest verified ones make superfluous.
-    fn save(&mut self, tree: &Tree) -> Result<(), Fault>;
+    /// Writes a snapshot of a tree: temporary name, fsync, verification, rename, directory fsync. Then purges what
+    /// the newest verified ones make superfluous. Returns the name of the file.
+    fn save(&mut self, tree: &Tree) -> Result<String, Fault>;
 
     /// The same bytes for a learner, in pieces (none empty), handed to `out` one by one.
     fn encode(&mut self, tree: &Tree, out: &mut dyn FnMut(Bytes));

@@ -3,19 +3,20 @@
 //! Handlers only feed the core. At the end of the turn its effects leave in batches: all outcomes in one
 //! message to the watch manager, all proposals in one to the leader, all forwarded writes in one.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use actix::prelude::*;
 use slog::Logger;
 
 use crate::core::replica::{Effect, Input, Replica as Core, Settings};
+use crate::core::snapshots::SnapshotDue;
 use crate::core::tree::Tree;
 use crate::core::{leader, learner, sessions};
 use crate::handle::FromClient;
 use crate::leader::Leader;
 use crate::ports::{WallClock, Witness};
 use crate::session_tracker::SessionTracker;
-use crate::snapshotter::{SnapOrder, Snapshotter};
+use crate::snapshotter::{Asked, Save, SnapOrder, Snapshotter};
 use crate::stats::Stats;
 use crate::turn::{Halt, Meter, Monotonic, Turns, work_in_turns};
 use crate::txn_log::{LogOrder, TxnLog};
@@ -64,6 +65,12 @@ pub enum FromNode {
     Stop,
 }
 
+/// What an operator asks the replica: take a snapshot now. Without an answer it could not be taken: nobody is served,
+/// so that nobody knows what is committed.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct TakeSnapshot(pub Asked);
+
 /// What the session tracker tells the replica: these sessions were silent for too long.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -100,46 +107,14 @@ pub struct Outside {
     pub log: Logger,
 }
 
-/// When to take a snapshot: after so many transactions or bytes of log, plus a part that differs from
-/// server to server so that an ensemble does not snapshot all at once (Apache draws it at random; the id
-/// will do).
-pub struct SnapshotDue {
-    every: Amount,
-    left: Amount,
-}
-
-#[derive(Clone, Copy)]
-struct Amount {
-    txns: u64,
-    bytes: u64,
-}
-
-impl SnapshotDue {
-    /// At the latest after `txns` transactions or `bytes` of log.
-    pub fn new(txns: u64, bytes: u64, me: Sid) -> SnapshotDue {
-        let part = |of: u64| (of / 2).max(1) + of / 16 * (u64::from(me.0) % 8);
-        let every = Amount { txns: part(txns), bytes: part(bytes) };
-        SnapshotDue { every, left: every }
-    }
-
-    fn is_due_after(&mut self, entries: &[Arc<Entry>]) -> bool {
-        let bytes: usize = entries.iter().map(|entry| entry.bytes.len()).sum();
-        self.left.txns = self.left.txns.saturating_sub(entries.len() as u64);
-        self.left.bytes = self.left.bytes.saturating_sub(bytes as u64);
-        let due = self.left.txns == 0 || self.left.bytes == 0;
-        if due {
-            self.left = self.every;
-        }
-        due
-    }
-}
-
 /// See the module's story.
 pub struct Replica {
     core: Core,
     role: Option<Role>,
     neighbours: Neighbours,
     snapshot_due: SnapshotDue,
+    /// As long as it lives, a snapshot that was ordered is not written yet.
+    in_work: Weak<()>,
     effects: Vec<Effect>,
     outside: Outside,
     meter: Meter,
@@ -155,7 +130,16 @@ impl Replica {
     ) -> Replica {
         let meter = Meter::new(&outside.stats, |s| &s.replica);
         let core = Core::new(settings, Tree::new());
-        Replica { core, role: None, neighbours, snapshot_due, effects: Vec::new(), outside, meter }
+        Replica {
+            core,
+            role: None,
+            neighbours,
+            snapshot_due,
+            in_work: Weak::new(),
+            effects: Vec::new(),
+            outside,
+            meter,
+        }
     }
 
     /// The applied state, to answer questions.
@@ -172,10 +156,22 @@ impl Replica {
         self.step(Input::Commit(entries));
         self.bear_witness();
         // Only what a quorum has is ever in the tree while a role serves; a tentative tree is not saved.
-        if due && self.role.is_some() {
-            let tree = Box::new(self.core.tree().clone());
-            self.neighbours.txn_log.do_send(LogOrder::RollAndSnapshot(tree));
+        if !due || self.role.is_none() {
+            return;
         }
+        if self.in_work.strong_count() > 0 {
+            slog::warn!(self.outside.log, "Too busy to snap, skipping"; "zxid" => %self.core.tree().zxid());
+            return;
+        }
+        self.order_snapshot(None);
+    }
+
+    fn order_snapshot(&mut self, asked: Option<Asked>) {
+        let tree = Box::new(self.core.tree().clone());
+        let in_work = Arc::new(());
+        self.in_work = Arc::downgrade(&in_work);
+        let order = Save { tree, asked: asked.into_iter().collect(), in_work };
+        self.neighbours.txn_log.do_send(LogOrder::RollAndSnapshot(order));
     }
 
     /// While a role serves, and only then, the tree holds nothing but committed transactions.
@@ -342,6 +338,17 @@ impl Handler<FromNode> for Replica {
                 self.role = None;
                 self.step(Input::Service(Service::None));
             }
+        }
+    }
+}
+
+impl Handler<TakeSnapshot> for Replica {
+    type Result = ();
+
+    fn handle(&mut self, message: TakeSnapshot, _: &mut Self::Context) {
+        self.meter.message();
+        if self.role.is_some() {
+            self.order_snapshot(Some(message.0));
         }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 use slog::{Logger, crit, info, warn};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::core::tree::Tree;
@@ -16,13 +17,39 @@ use crate::stats::Stats;
 use crate::turn::{Halt, Meter, Turns, after_stall, work_in_turns};
 use crate::types::{Fault, Packet, Sid, Tenure, Zxid};
 
+/// A snapshot to be written.
+pub struct Save {
+    /// Of this tree.
+    pub tree: Box<Tree>,
+    /// Who waits for it.
+    pub asked: Vec<Asked>,
+    /// Dropped when it is written.
+    pub in_work: Arc<()>,
+}
+
+/// The way back to one who waits for a snapshot.
+pub type Asked = oneshot::Sender<Saved>;
+
+/// A snapshot that is written, verified and durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Saved {
+    /// The last transaction in it.
+    pub zxid: Zxid,
+    /// The name of its file.
+    pub file: String,
+    /// Its znodes.
+    pub znodes: usize,
+    /// Their digest.
+    pub digest: i64,
+}
+
 /// What the snapshotter is told to do.
 #[derive(Message)]
 #[rtype(result = "()")]
 #[allow(missing_docs)] // the fields are named for what they are
 pub enum SnapOrder {
-    /// Write a snapshot of this tree.
-    Save(Box<Tree>),
+    /// Write a snapshot.
+    Save(Save),
     /// Send this tree to a learner, the empty piece at the end included; answered by Streamed.
     Stream { to: Sid, learner: Tenure, tree: Box<Tree> },
     /// The next piece of the leader's snapshot.
@@ -88,7 +115,7 @@ impl Snapshotter {
 
     fn carry_out(&mut self, order: SnapOrder) -> Result<(), Fault> {
         match order {
-            SnapOrder::Save(tree) => self.save(&tree)?,
+            SnapOrder::Save(order) => self.save(order)?,
             SnapOrder::Stream { to, learner, tree } => self.stream(to, learner, &tree),
             SnapOrder::Receive { tenure, piece } => {
                 if self.receiving != Some(tenure) {
@@ -113,13 +140,19 @@ impl Snapshotter {
     }
 
     #[allow(clippy::disallowed_methods)] // measures the disk; nothing is decided by it
-    fn save(&mut self, tree: &Tree) -> Result<(), Fault> {
+    fn save(&mut self, order: Save) -> Result<(), Fault> {
+        let Save { tree, asked, in_work } = order;
         let began = Instant::now();
         info!(self.log, "Snapshotting"; "zxid" => %tree.zxid(), "znodes" => tree.node_count());
-        self.store.save(tree)?;
+        let file = self.store.save(&tree)?;
         let took = began.elapsed();
         self.stats.snapshottime_us.observe(took.as_micros() as u64);
         info!(self.log, "Snapshot taken"; "zxid" => %tree.zxid(), "took ms" => took.as_millis() as u64);
+        drop(in_work);
+        let saved = Saved { zxid: tree.zxid(), file, znodes: tree.node_count(), digest: tree.digest() };
+        for asked in asked {
+            let _ = asked.send(saved.clone()); // he may have gone
+        }
         Ok(())
     }
 

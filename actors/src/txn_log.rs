@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::core::tree::Tree;
 use crate::ports::{OnFault, Recovered, TxnStore};
-use crate::snapshotter::{SnapOrder, Snapshotter};
+use crate::snapshotter::{Save, SnapOrder, Snapshotter};
 use crate::stats::Stats;
 use crate::turn::{Halt, Meter, Turns, after_stall, work_in_turns};
 use crate::types::{Entry, Epochs, Fault, Tenure, Zxid};
@@ -45,7 +45,7 @@ pub enum LogOrder {
     Drain,
     /// Everything up to this tree is in the mailbox already: make it durable, begin a new file, then
     /// hand the tree to the snapshotter. So no snapshot is ever ahead of its own log.
-    RollAndSnapshot(Box<Tree>),
+    RollAndSnapshot(Save),
 }
 
 /// What the log has done; to Node.
@@ -71,8 +71,8 @@ pub struct TxnLog {
     unsynced: Option<(Tenure, Zxid, u64)>,
     /// Answers that leave at the end of the turn.
     done: Vec<LogDone>,
-    /// The tree for the snapshotter, likewise. A newer one replaces it.
-    tree: Option<Box<Tree>>,
+    /// The snapshot for the snapshotter, likewise. A newer one replaces it.
+    snapshot: Option<Save>,
     on_fault: OnFault,
     failed: bool,
     stats: Arc<Stats>,
@@ -91,8 +91,20 @@ impl TxnLog {
         log: Logger,
     ) -> TxnLog {
         let meter = Meter::new(&stats, |s| &s.txn_log);
-        let (unsynced, done, tree) = (None, Vec::new(), None);
-        TxnLog { store, node, snapshotter, unsynced, done, tree, on_fault, failed: false, stats, meter, log }
+        let (unsynced, done, snapshot) = (None, Vec::new(), None);
+        TxnLog {
+            store,
+            node,
+            snapshotter,
+            unsynced,
+            done,
+            snapshot,
+            on_fault,
+            failed: false,
+            stats,
+            meter,
+            log,
+        }
     }
 
     fn carry_out(&mut self, order: LogOrder) -> Result<(), Fault> {
@@ -127,9 +139,11 @@ impl TxnLog {
                 self.done.push(LogDone::Trusted);
             }
             LogOrder::Drain => self.done.push(LogDone::Drained),
-            LogOrder::RollAndSnapshot(tree) => {
+            LogOrder::RollAndSnapshot(mut order) => {
                 self.store.roll()?;
-                self.tree = Some(tree);
+                // Who waits for the older one gets the newer one.
+                order.asked.extend(self.snapshot.take().into_iter().flat_map(|older| older.asked));
+                self.snapshot = Some(order);
             }
         }
         Ok(())
@@ -178,8 +192,8 @@ impl TxnLog {
         for done in self.done.drain(..) {
             self.node.do_send(done);
         }
-        if let Some(tree) = self.tree.take() {
-            self.snapshotter.do_send(SnapOrder::Save(tree));
+        if let Some(order) = self.snapshot.take() {
+            self.snapshotter.do_send(SnapOrder::Save(order));
         }
     }
 }

@@ -1,14 +1,17 @@
-//! The operators' HTTP port: `/metrics` for Prometheus, `/status` for `zabra status`, `/` for a lost visitor.
+//! The operators' HTTP port: `/metrics` for Prometheus, `/status` for `zabra status`, `/snapshot` for
+//! `zabra data snapshot`, `/` for a lost visitor.
 //!
-//! Every answer is made of figures that the actors keep up to date by themselves ([`Stats`]), so this port
-//! answers while a server is busy, electing or stuck, which is when one wants to look. It changes nothing and
-//! asks for no password: bind it to loopback, or to a network that only operators reach.
+//! Every page is made of figures that the actors keep up to date by themselves ([`Stats`]), so this port
+//! answers while a server is busy, electing or stuck, which is when one wants to look. It asks for no password:
+//! bind it to loopback, or to a network that only operators reach. What can be had done here, a snapshot in the
+//! server's own directory, is done one at a time and shows nobody's data.
 //!
-//! Deliberately absent: Apache's `/commands/*`, and everything that writes.
+//! Deliberately absent: Apache's `/commands/*`.
 
 mod listener;
 mod metrics;
 mod process;
+mod snapshot;
 
 use std::future::Future;
 use std::io;
@@ -16,17 +19,20 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use actix::Recipient;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
+use zabra_actors::replica::TakeSnapshot;
 use zabra_actors::stats::Stats;
 use zabra_actors::types::{Sid, Zxid};
 
 use crate::config::{Cluster, Server};
 use crate::status::ServerStatus;
 use listener::{Bounded, CONNECTIONS_MAX, IDLE_MAX};
+use snapshot::Snapshots;
 
 /// What the port tells about: one server of this process.
 pub struct Subject {
@@ -35,13 +41,20 @@ pub struct Subject {
     stats: Arc<Stats>,
     started: Instant,
     started_wall: SystemTime,
+    snapshots: Snapshots,
 }
 
 impl Subject {
     /// The server `me`, which starts now and keeps its figures in `stats`.
     pub fn new(cluster: Arc<Cluster>, me: Sid, stats: Arc<Stats>) -> Subject {
         assert!(cluster.servers.contains_key(&me), "server {me} is not in the configuration");
-        Subject { cluster, me, stats, started: Instant::now(), started_wall: SystemTime::now() }
+        let (started, started_wall) = (Instant::now(), SystemTime::now());
+        Subject { cluster, me, stats, started, started_wall, snapshots: Snapshots::default() }
+    }
+
+    /// The server's brain is there: snapshots can be ordered.
+    pub fn take_snapshots_of(&self, replica: Recipient<TakeSnapshot>) {
+        self.snapshots.of(replica);
     }
 
     fn server(&self) -> &Server {
@@ -101,6 +114,7 @@ pub async fn serve(
         .route("/", get(index))
         .route("/status", get(status))
         .route("/metrics", get(metrics))
+        .route("/snapshot", post(snapshot::take))
         .with_state(subject);
     let listener = Bounded::new(listener, CONNECTIONS_MAX, IDLE_MAX)?;
     axum::serve(listener, pages).with_graceful_shutdown(stop).await
@@ -112,7 +126,8 @@ async fn index(State(subject): State<Arc<Subject>>) -> String {
     format!(
         "zabra {version}, server {id} of {name}: {state}, {phase}\n\n\
          /status   this server as JSON\n\
-         /metrics  its figures for Prometheus\n"
+         /metrics  its figures for Prometheus\n\
+         /snapshot POST: write a snapshot now\n"
     )
 }
 

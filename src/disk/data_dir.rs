@@ -5,6 +5,7 @@
 //! log file, what a purge removes lies before every snapshot that anybody still loads, and removing what is
 //! gone already is no error.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -62,7 +63,7 @@ impl DiskSettings {
 }
 
 /// The directory, open and locked.
-pub struct DataDir {
+pub(super) struct DataDir {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) settings: DiskSettings,
     pub(super) log: Logger,
@@ -110,10 +111,31 @@ pub(super) struct Files {
     pub(super) snapshots: Vec<SnapFile>,
     /// All the rest.
     pub(super) others: Vec<String>,
+    /// How long each is.
+    lengths: BTreeMap<String, u64>,
+}
+
+impl Files {
+    /// How long a file is, in bytes.
+    pub(super) fn bytes(&self, name: &str) -> u64 {
+        self.lengths.get(name).copied().unwrap_or_default()
+    }
 }
 
 impl DataDir {
+    /// A server's directory: made when it is not there, locked, and marked as that server's.
     pub(super) fn open(
+        disk: Arc<dyn Disk>,
+        settings: DiskSettings,
+        log: Logger,
+    ) -> Result<Arc<DataDir>, Fault> {
+        let dir = DataDir::open_anyones(disk, settings, log)?;
+        dir.check_id()?;
+        Ok(dir)
+    }
+
+    /// The same, whosever it is.
+    pub(super) fn open_anyones(
         disk: Arc<dyn Disk>,
         settings: DiskSettings,
         log: Logger,
@@ -129,9 +151,23 @@ impl DataDir {
         }
         let log = log.new(o!("dir" => files.display().to_string()));
         let dir = DataDir { disk, settings, log, files, logs, _locks: locks };
-        dir.check_id()?;
         dir.check_places()?;
         Ok(Arc::new(dir))
+    }
+
+    /// A directory to look at: nothing is made or locked, and nothing is logged.
+    pub(super) fn to_read(disk: Arc<dyn Disk>, settings: DiskSettings) -> Result<Arc<DataDir>, Fault> {
+        let files = settings.dir.join(VERSION_2);
+        let logs = settings.log_dir.as_ref().unwrap_or(&settings.dir).join(VERSION_2);
+        let log = Logger::root(slog::Discard, o!());
+        let dir = DataDir { disk, settings, log, files, logs, _locks: Vec::new() };
+        dir.check_places()?;
+        Ok(Arc::new(dir))
+    }
+
+    /// What `myid` says, if it is there.
+    pub(super) fn myid(&self) -> Result<Option<String>, Fault> {
+        self.text(&self.settings.dir.join("myid"))
     }
 
     /// With two directories, each file must be in its own: a start without those that are not would be one
@@ -163,7 +199,7 @@ impl DataDir {
     fn check_id(&self) -> Result<(), Fault> {
         let root = &self.settings.dir;
         let ours = self.settings.id;
-        let Some(text) = self.text(&root.join("myid"))? else {
+        let Some(text) = self.myid()? else {
             return self.replace_in(root, "myid", format!("{ours}\n").as_bytes());
         };
         // Nothing but an unfinished first start leaves it empty.
@@ -211,7 +247,8 @@ impl DataDir {
         if self.logs != self.files {
             names.extend(explain("list", &self.logs, self.disk.list(&self.logs))?);
         }
-        for (name, _) in names {
+        for (name, len) in names {
+            found.lengths.insert(name.clone(), len);
             match (parse("log.", &name), SnapFile::parse(&name)) {
                 (Some((zxid, "")), _) => found.logs.push(zxid),
                 (_, Some(snapshot)) => found.snapshots.push(snapshot),
@@ -316,7 +353,7 @@ pub(super) fn log_name(first: Zxid) -> String {
 
 /// The zxid in a file's name, and what follows it (a compression's suffix).
 fn parse<'a>(prefix: &str, name: &'a str) -> Option<(Zxid, &'a str)> {
-    let rest = name.strip_prefix(prefix)?;
+    let rest = name.strip_prefix(prefix).filter(|rest| !rest.contains('/'))?;
     let end = rest.find('.').unwrap_or(rest.len());
     // No sign, and nothing negative: Apache ignores those files, and so do we.
     let digits = rest[..end].bytes().all(|b| b.is_ascii_hexdigit()).then_some(&rest[..end])?;

@@ -14,13 +14,19 @@ use zabra_actors::types::{Epoch, Epochs, Fault, Zxid};
 use super::data_dir::DataDir;
 use super::refusal::Refusal;
 
-const ACCEPTED: &str = "acceptedEpoch";
-const CURRENT: &str = "currentEpoch";
+pub(super) const ACCEPTED: &str = "acceptedEpoch";
+pub(super) const CURRENT: &str = "currentEpoch";
 
 /// Reads the epoch files and brings them in line with the end of the log.
 pub(super) fn recover(dir: &DataDir, last: Zxid) -> Result<Epochs, Refusal> {
-    let accepted = read(dir, ACCEPTED)?;
-    let current = read(dir, CURRENT)?;
+    let (found, epochs) = judge(dir, last)?;
+    save_changed(dir, found, epochs)?;
+    Ok(epochs)
+}
+
+/// What the files say, and what they must say in the light of the log's end. Changes nothing.
+pub(super) fn judge(dir: &DataDir, last: Zxid) -> Result<(Found, Epochs), Refusal> {
+    let (accepted, current) = (read(dir, ACCEPTED)?, read(dir, CURRENT)?);
     let found = match (accepted, current) {
         (Some(accepted), Some(current)) => Epochs { accepted, current },
         // A first start: here, in a directory of a standalone server, or in a restored copy.
@@ -38,9 +44,11 @@ pub(super) fn recover(dir: &DataDir, last: Zxid) -> Result<Epochs, Refusal> {
     };
     let epochs = Epochs { current: mend(dir, found.current, last)?, ..found };
     check(dir, epochs, last)?;
-    save_changed(dir, (accepted, current), epochs)?;
-    Ok(epochs)
+    Ok(((accepted, current), epochs))
 }
+
+/// acceptedEpoch and currentEpoch, as far as they are there.
+pub(super) type Found = (Option<Epoch>, Option<Epoch>);
 
 /// Writes what has changed, accepted before current.
 pub(super) fn save(dir: &DataDir, old: Epochs, new: Epochs) -> Result<(), Fault> {
@@ -50,7 +58,12 @@ pub(super) fn save(dir: &DataDir, old: Epochs, new: Epochs) -> Result<(), Fault>
     save_changed(dir, (Some(old.accepted), Some(old.current)), new)
 }
 
-fn save_changed(dir: &DataDir, old: (Option<Epoch>, Option<Epoch>), new: Epochs) -> Result<(), Fault> {
+/// Writes both, whatever was there.
+pub(super) fn write(dir: &DataDir, epochs: Epochs) -> Result<(), Fault> {
+    save_changed(dir, (None, None), epochs)
+}
+
+fn save_changed(dir: &DataDir, old: Found, new: Epochs) -> Result<(), Fault> {
     for (name, old, new) in [(ACCEPTED, old.0, new.accepted), (CURRENT, old.1, new.current)] {
         if old != Some(new) {
             dir.replace(name, new.to_string().as_bytes())?;

@@ -179,7 +179,7 @@ pub(super) mod tests {
     use std::io::Read;
     use std::path::Path;
 
-    use zabra_actors::types::{SessionId, Sid, Txn, TxnBody, TxnHeader};
+    use zabra_actors::types::{Acl, CreateKind, SessionId, Sid, Txn, TxnBody, TxnDigest, TxnHeader, perms};
 
     use super::*;
     use crate::disk::{Disk, DiskSettings, Injected, SimDisk};
@@ -198,8 +198,30 @@ pub(super) mod tests {
 
     /// A transaction that changes nothing.
     pub(in crate::disk) fn entry(zxid: i64) -> Arc<Entry> {
+        Entry::new(txn(zxid, TxnBody::Error(-101)))
+    }
+
+    pub(in crate::disk) fn txn(zxid: i64, body: TxnBody) -> Txn {
         let header = TxnHeader { session: SessionId(7), cxid: 1, zxid: Zxid(zxid), time: 1_000_000 };
-        Entry::new(Txn { header, body: TxnBody::Error(-101), digest: None })
+        Txn { header, body, digest: None }
+    }
+
+    /// A transaction that changes nothing, and foretells this digest.
+    pub(in crate::disk) fn foretelling(zxid: i64, tree: i64) -> Arc<Entry> {
+        let txn = txn(zxid, TxnBody::Multi(Vec::new()));
+        Entry::new(Txn { digest: Some(TxnDigest { version: 2, tree }), ..txn })
+    }
+
+    /// Makes a znode.
+    pub(in crate::disk) fn creation(path: &str) -> TxnBody {
+        TxnBody::Create {
+            kind: CreateKind::Create,
+            path: path.into(),
+            data: None,
+            acl: vec![Acl::world(perms::ALL)],
+            ephemeral: false,
+            parent_cversion: 1,
+        }
     }
 
     pub(in crate::disk) fn record(zxid: i64) -> Vec<u8> {
@@ -210,12 +232,11 @@ pub(super) mod tests {
 
     /// As [`record`], with so many bytes of data.
     pub(in crate::disk) fn long_record(zxid: i64, len: usize) -> Vec<u8> {
-        let header = TxnHeader { session: SessionId(7), cxid: 1, zxid: Zxid(zxid), time: 1_000_000 };
         let data = (0..len).map(|i| (i % 251) as u8 + 1).collect::<Vec<_>>();
         let body =
             TxnBody::SetData { path: "/a".into(), data: Some(data.into()), version: 1, reconfig: false };
         let mut bytes = Vec::new();
-        put_record(&mut bytes, &Entry::new(Txn { header, body, digest: None }).bytes);
+        put_record(&mut bytes, &Entry::new(txn(zxid, body)).bytes);
         bytes
     }
 

@@ -10,7 +10,7 @@ use super::data_dir::{DataDir, SnapFile, log_name};
 
 /// See the module's story.
 #[derive(Debug)]
-pub enum Refusal {
+pub(super) enum Refusal {
     /// The disk failed, or a file cannot be had.
     Disk(Fault),
     /// A log file makes no sense from here on, or what is before it is missing.
@@ -57,6 +57,8 @@ pub enum Refusal {
         /// What currentEpoch says.
         epoch: String,
     },
+    /// The server was emptied to get everything from a leader, and is the only one.
+    NoLeader,
     /// The epoch files make no sense.
     Epochs {
         /// What is wrong.
@@ -72,7 +74,7 @@ impl From<Fault> for Refusal {
 
 impl Refusal {
     /// What is wrong, in one line.
-    pub fn what(&self, dir: &DataDir) -> String {
+    pub(super) fn what(&self, dir: &DataDir) -> String {
         match self {
             Refusal::Disk(fault) => fault.0.clone(),
             Refusal::Damage { file, offset, what, last } => format!(
@@ -113,18 +115,26 @@ impl Refusal {
                  the server could win an election and lose everybody's data",
                 dir.path("currentEpoch").display()
             ),
+            Refusal::NoLeader => format!(
+                "{}/ was emptied to get everything from a leader, but this is the only server",
+                dir.snapshots().display()
+            ),
             Refusal::Epochs { what } => what.clone(),
         }
     }
 
     /// What to do about it; empty when the message says it already.
-    pub fn remedy(&self, dir: &DataDir) -> String {
+    pub(super) fn remedy(&self, dir: &DataDir) -> String {
         let resync = format!(
             "if the rest of the ensemble is well, run `{}`, and the server gets everything from the leader",
             dir.repair_command("--resync")
         );
         let (first, else_) = match self {
             Refusal::Disk(_) => return String::new(),
+            Refusal::NoLeader => {
+                let trust = dir.repair_command("--trust");
+                return format!("bring back version-2 from before-repair-..., or begin empty: `{trust}`");
+            }
             Refusal::Damage { .. } | Refusal::Lost { .. } => {
                 (resync, format!("give up what follows: `{}`", dir.repair_command("--cut")))
             }

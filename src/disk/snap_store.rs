@@ -96,10 +96,11 @@ impl FileSnapStore {
 }
 
 impl SnapStore for FileSnapStore {
-    fn save(&mut self, tree: &Tree) -> Result<(), Fault> {
+    fn save(&mut self, tree: &Tree) -> Result<String, Fault> {
         let saved = snapshot::save(&self.dir, tree)?;
-        self.verified.insert(saved);
-        self.purge()
+        self.verified.insert(saved.clone());
+        self.purge()?;
+        Ok(saved.name)
     }
 
     fn encode(&mut self, tree: &Tree, out: &mut dyn FnMut(Bytes)) {

@@ -71,7 +71,7 @@ impl FileTxnStore {
         self.remove_leftovers(&files)?;
         let files = self.begin_if_new(files)?;
         let mut loaded = load(&self.dir, &files)?;
-        let doubtful = self.weigh(loaded.doubt.take())?;
+        let doubtful = self.weigh(loaded.doubt.take(), loaded.history.last())?;
         self.settle(&files, &loaded)?;
         let last = loaded.history.last();
         let epochs = epochs::recover(&self.dir, last)?;
@@ -86,7 +86,7 @@ impl FileTxnStore {
     /// May a transaction be missing that others rely on? Then this server must have everything from a leader
     /// before its vote counts again, also after another restart. On its own it could only be wrong in silence,
     /// so there an operator has to say that it may.
-    fn weigh(&self, doubt: Option<Refusal>) -> Result<bool, Refusal> {
+    fn weigh(&self, doubt: Option<Refusal>, last: Zxid) -> Result<bool, Refusal> {
         let noted = self.dir.first_line(DOUBT)?.is_some();
         match doubt {
             Some(refusal) if self.dir.settings.alone => Err(refusal),
@@ -96,6 +96,8 @@ impl FileTxnStore {
                 self.dir.replace(DOUBT, b"1")?;
                 Ok(true)
             }
+            // Emptied to get everything from a leader, and there is none.
+            None if noted && self.dir.settings.alone && last == Zxid::ZERO => Err(Refusal::NoLeader),
             None if noted && self.dir.settings.alone => {
                 warn!(
                     self.dir.log,

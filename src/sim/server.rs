@@ -278,7 +278,7 @@ struct WatchedSnaps<S> {
 }
 
 impl<S: SnapStore> SnapStore for WatchedSnaps<S> {
-    fn save(&mut self, tree: &Tree) -> Result<(), Fault> {
+    fn save(&mut self, tree: &Tree) -> Result<String, Fault> {
         self.watched.alive()?;
         self.store.save(tree)
     }

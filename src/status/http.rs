@@ -1,4 +1,4 @@
-//! The little of HTTP/1.1 that asking one page needs.
+//! The little of HTTP/1.1 that asking one page needs, of a server's admin address.
 
 use std::io::{self, ErrorKind};
 
@@ -12,12 +12,24 @@ const ANSWER_MAX: u64 = 64 << 10;
 
 /// The body of a page. The caller bounds the time.
 pub(super) async fn get(address: &Address, path: &str) -> io::Result<Vec<u8>> {
+    body(&ask("GET", address, path).await?)
+}
+
+/// The body of the answer to an order; `None` when it is taken and not done yet (202).
+pub(crate) async fn post(address: &Address, path: &str) -> io::Result<Option<Vec<u8>>> {
+    let answer = ask("POST", address, path).await?;
+    if answer.starts_with(b"HTTP/1.1 202 ") { Ok(None) } else { body(&answer).map(Some) }
+}
+
+async fn ask(method: &str, address: &Address, path: &str) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    );
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
     stream.take(ANSWER_MAX).read_to_end(&mut answer).await?;
-    body(&answer)
+    Ok(answer)
 }
 
 /// What follows the headers of a successful answer.
@@ -29,7 +41,10 @@ fn body(answer: &[u8]) -> io::Result<Vec<u8>> {
     let status = head.lines().next().unwrap_or_default();
     match status.split_whitespace().nth(1) {
         Some("200") if status.starts_with("HTTP/1.") => Ok(answer[end + 4..].to_vec()),
-        _ => Err(invalid(format!("the answer is {status:?}"))),
+        _ => {
+            let why = String::from_utf8_lossy(&answer[end + 4..]);
+            Err(invalid(format!("the answer is {status:?}: {}", why.trim())))
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! Every server is asked at the same time and has [`ANSWER_LIMIT`] to answer, so the table is there within
 //! that time whatever the servers do. A server that does not answer is a row like any other.
 
-mod http;
+pub(crate) mod http;
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet};

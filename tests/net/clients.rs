@@ -107,7 +107,7 @@ impl Server {
         stats.phase.set(Phase::Broadcast as i64);
         stats.state.set(2);
         let ((opened, opened_heard), (clients, clients_heard)) = (ear(), ear());
-        let brain = Brain { opened, clients, peers: ear::<FromPeer>().0, questions };
+        let brain = Brain { opened, clients, peers: ear::<FromPeer>().0, questions, snapshots: ear().0 };
         let listener =
             Listener::start(settings, brain, stats.clone(), arbiters, &no_log()).expect("a free port");
         Server { listener, stats, opened: opened_heard, clients: clients_heard }
@@ -601,7 +601,13 @@ async fn connections_may_run_on_another_arbiter() {
 async fn an_address_in_use_is_named() {
     let server = Server::start(settings());
     let taken = server.listener.local_addr().to_string();
-    let brain = Brain { opened: ear().0, clients: ear().0, peers: ear().0, questions: questions() };
+    let brain = Brain {
+        opened: ear().0,
+        clients: ear().0,
+        peers: ear().0,
+        questions: questions(),
+        snapshots: ear().0,
+    };
     let settings = ClientSettings { listen: taken.clone(), ..settings() };
     let error = Listener::start(settings, brain, Arc::default(), vec![], &no_log()).err().expect("in use");
     assert!(error.to_string().starts_with(&format!("cannot listen for clients on {taken}: ")), "{error}");

@@ -12,6 +12,7 @@ pub mod prepare;
 pub mod quorum;
 pub mod replica;
 pub mod sessions;
+pub mod snapshots;
 pub mod sync;
 pub mod tree;
 pub mod watches;

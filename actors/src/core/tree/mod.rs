@@ -39,7 +39,7 @@ use self::index::Index;
 use self::listing::DigestLog;
 pub use self::listing::{EphemeralPage, EphemeralPlace, SessionPage};
 pub use self::load::TreeLoader;
-pub use self::node::{MAX_TTL_MS, owner, owner_session};
+pub use self::node::{MAX_TTL_MS, owner, owner_session, owner_ttl};
 use self::node::{Node, NodeId, ROOT};
 use self::slab::Slab;
 use crate::core::paths;

@@ -51,7 +51,7 @@ pub fn owner_session(owner: i64) -> Option<SessionId> {
 }
 
 /// The time to live in ms that an owner field holds, when it is that of a TTL node.
-pub(super) fn owner_ttl(owner: i64) -> Option<i64> {
+pub fn owner_ttl(owner: i64) -> Option<i64> {
     ((owner as u64) >= TTL_MARK).then_some(owner & MAX_TTL_MS)
 }
 

@@ -31,7 +31,7 @@ use zabra_actors::types::{Fault, Membership, Packet, Sid, Tenure, WallMillis};
 use crate::admin::{self, Subject};
 use crate::config::{Cluster, ConfigError, Server};
 use crate::disk::{self, DiskSettings, FileSnapStore, FileTxnStore, RealDisk};
-use crate::net::{ClientSettings, Conf, Links, LinksSettings, Listener, PeerAddr, QuorumConf};
+use crate::net::{AuthSettings, ClientSettings, Conf, Links, LinksSettings, Listener, PeerAddr, QuorumConf};
 use crate::stop::StopSignals;
 
 /// With fewer cores a thread of its own for sockets costs more in wake-ups than it brings.
@@ -185,6 +185,7 @@ fn start_brain(
         first_session: session_id_base(me, now),
         config: cluster.members_text().map(|text| (text, now)),
         local_sessions: cluster.client.local_sessions,
+        rules: cluster.rules(),
     };
     let parts = Parts {
         ensemble: cluster.ensemble(me),
@@ -252,7 +253,7 @@ fn client_settings(cluster: &Cluster, server: &Server) -> ClientSettings {
         max_frame: cluster.limits.max_frame,
         max_outstanding: cluster.limits.max_outstanding as usize,
         four_letter_words: cluster.admin.four_letter_words.iter().cloned().collect(),
-        super_digest: None,
+        auth: auth_settings(cluster),
         standalone: cluster.servers.len() == 1,
         local_sessions: cluster.client.local_sessions != LocalSessions::Off,
         conf: conf(cluster, server),
@@ -282,6 +283,16 @@ fn conf(cluster: &Cluster, server: &Server) -> Conf {
         max_session_timeout_ms,
         server_id: server.id.0,
         quorum: (cluster.servers.len() > 1).then_some(quorum),
+    }
+}
+
+fn auth_settings(cluster: &Cluster) -> AuthSettings {
+    let acl = &cluster.acl;
+    AuthSettings {
+        digest: acl.digest,
+        super_digest: acl.super_digest.clone(),
+        ensemble_names: acl.ensemble_names.clone(),
+        enforced: acl.enforce.clone(),
     }
 }
 

@@ -115,6 +115,13 @@ fn every_key_is_read() {
         [limits]
         max_frame = "4MiB"
         max_outstanding = 10
+        [acl]
+        skip = true
+        digest = true
+        super_digest = "super:D/InIHSb7yEEbrWz8b9l71RjZJU="
+        enforce = ["ip", "digest"]
+        ensemble_names = ["prod"]
+        require_sasl = false
         [[server]]
         id = 254
         role = "participant"
@@ -133,7 +140,8 @@ fn every_key_is_read() {
          storage.compression=snappy client.max_connections_per_ip=0 client.max_connections=9 \
          client.local_sessions=true client.upgrade_local_sessions=true client.read_only_mode=true \
          peer.connect_timeout=1s peer.notification_min=10ms peer.notification_max=100ms admin.enabled=false \
-         admin.four_letter_words=isro,mntr,ruok limits.max_frame=4194304B limits.max_outstanding=10"
+         admin.four_letter_words=isro,mntr,ruok acl.skip=true acl.digest=true acl.super_digest=set \
+         acl.enforce=digest,ip acl.ensemble_names=prod limits.max_frame=4194304B limits.max_outstanding=10"
     );
     let server = &cluster.servers[&Sid(254)];
     assert_eq!(
@@ -266,6 +274,30 @@ const WRONG_FILES: &[(&str, &str)] = &[
     (
         "[limits.throttle]\nmax_requests = 5",
         "limits.throttle = {...}: this is specified but not supported yet; remove it",
+    ),
+    (
+        "[acl]\nsuper_digest = \"super:secret\"",
+        "acl.super_digest: it is no user and base64 of a SHA-1; write \"super:\" and what this prints: \
+         printf super:PASSWORD | openssl sha1 -binary | base64",
+    ),
+    (
+        "[acl]\ndigest = false\nsuper_digest = \"super:D/InIHSb7yEEbrWz8b9l71RjZJU=\"",
+        "acl.super_digest: nobody can prove it, since acl.digest is false; \
+         remove it, or set acl.digest = true",
+    ),
+    (
+        "[acl]\nenforce = [\"digest\", \"sasl\"]",
+        "acl.enforce = [\"digest\", \"sasl\"]: Authentication scheme sasl is not available.; \
+         this is not supported yet; the schemes are digest and ip",
+    ),
+    (
+        "[acl]\ndigest = false\nenforce = [\"digest\"]",
+        "acl.enforce = [\"digest\"]: Authentication scheme digest is not available.; \
+         set acl.digest = true",
+    ),
+    (
+        "[acl]\nrequire_sasl = true",
+        "acl.require_sasl = true: this is specified but not supported yet; remove it or write false",
     ),
     ("[tls]\nkey = \"k\"", "[tls]: this section is specified but not supported yet; remove it"),
 ];

@@ -96,6 +96,7 @@ impl Server {
                 max_session_timeout_ms: 10_000,
                 first_session: session_id_base(me, StoppedClock.now()),
                 config: None,
+                rules: Default::default(),
                 local_sessions: LocalSessions::Off,
             },
             snap_count: 1000,

@@ -98,7 +98,7 @@ pub fn start(
     let read_only_after = (parts.read_only && ensemble.members.len() > 1)
         .then(|| timing.tick_ms.max(LEAST_WAIT_FOR_READ_ONLY_MS));
     let child = |actor: &'static str| log.new(o!("actor" => actor));
-    let watch_manager = WatchManager::new(stats.clone(), child("watch_manager")).start();
+    let watch_manager = WatchManager::new(settings.rules.acl, stats.clone(), child("watch_manager")).start();
     let session_tracker = SessionTracker::new(timing.tick_ms, &stats, child("session_tracker")).start();
     let snapshot_due = SnapshotDue::new(parts.snap_count, parts.snap_size, settings.first_session.0 as u64);
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use actix::prelude::*;
 use slog::{Logger, debug, warn};
 
+use crate::core::acl;
 use crate::core::watches::{Outcome, Watches};
 use crate::handle::Opened;
 use crate::ports::ClientSink;
@@ -33,10 +34,10 @@ pub struct WatchManager {
 }
 
 impl WatchManager {
-    /// A manager without connections.
-    pub fn new(stats: Arc<Stats>, log: Logger) -> WatchManager {
+    /// A manager without connections, which tells of a znode whom these rules let read it.
+    pub fn new(rules: acl::Rules, stats: Arc<Stats>, log: Logger) -> WatchManager {
         let meter = Meter::new(&stats, |s| &s.watch_manager);
-        let (core, sinks, deliveries) = (Watches::new(), BTreeMap::new(), Vec::new());
+        let (core, sinks, deliveries) = (Watches::with_rules(rules), BTreeMap::new(), Vec::new());
         WatchManager { core, sinks, deliveries, stats, meter, log }
     }
 

@@ -13,7 +13,8 @@ use super::read::Section;
 use crate::disk::Compression;
 
 use super::{
-    Address, AdminKeys, ClientKeys, Cluster, LimitKeys, PeerKeys, Server, StorageKeys, TimingKeys, keys,
+    AclKeys, Address, AdminKeys, ClientKeys, Cluster, LimitKeys, PeerKeys, Server, StorageKeys, TimingKeys,
+    keys,
 };
 
 /// A tick below this is mostly overhead, one above it makes failures last for hours.
@@ -53,6 +54,7 @@ pub(super) fn read(merged: &Merged) -> Result<Cluster, ConfigError> {
         client,
         peer: peer(&merged.section("peer"))?,
         limits: limits(&merged.section("limits"))?,
+        acl: AclKeys::read(&merged.section("acl"))?,
         servers: servers(merged, &place)?,
         overridden: merged.origins.overrides.clone(),
         file,

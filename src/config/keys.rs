@@ -20,11 +20,12 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
     ("peer", &["connect_timeout", "notification_min", "notification_max", "protocol", "tls"]),
     ("admin", &["enabled", "four_letter_words"]),
     ("limits", &["max_frame", "max_outstanding", "throttle"]),
+    ("acl", super::acl::KEYS),
     ("server", &["id", "role", "client", "peer", "admin", "data_dir", "txn_log_dir", "weight", "group"]),
 ];
 
 /// Sections that are part of the format and not of this version.
-pub(super) const LATER_SECTIONS: &[&str] = &["acl", "audit", "tls", "sasl", "extra"];
+pub(super) const LATER_SECTIONS: &[&str] = &["audit", "tls", "sasl", "extra"];
 
 /// Apache's four-letter words: what `admin.four_letter_words` may name.
 pub const FOUR_LETTER_WORDS: &[&str] = &[

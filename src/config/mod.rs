@@ -5,9 +5,10 @@
 //! [`Cluster`]: complete, typed, never changed afterwards. Every fault on the way is a [`ConfigError`], one
 //! line with file, key, value and remedy, and ends the process with [`EXIT_CONFIG`].
 //!
-//! Keys that the format has but this version does not (TLS, reconfiguration, ACL providers) are
+//! Keys that the format has but this version does not (TLS, reconfiguration, SASL) are
 //! refused by name: a limit or a lock that is silently ignored is worse than none.
 
+mod acl;
 mod address;
 mod check;
 mod cluster;
@@ -26,12 +27,14 @@ use std::time::Duration;
 
 use slog::{Logger, info, warn};
 use zabra_actors::core::leader::Timing;
+use zabra_actors::core::prepare::Rules;
 use zabra_actors::core::quorum::{Ensemble, Member};
 use zabra_actors::core::replica::LocalSessions;
 use zabra_actors::types::{Membership, Sid};
 
 use crate::disk::Compression;
 
+pub use acl::AclKeys;
 pub use address::Address;
 pub use error::{ConfigError, EXIT_CONFIG};
 pub use keys::FOUR_LETTER_WORDS;
@@ -82,6 +85,8 @@ pub struct Cluster {
     pub admin: AdminKeys,
     /// `[limits]`.
     pub limits: LimitKeys,
+    /// `[acl]`.
+    pub acl: AclKeys,
     /// `[[server]]`, by id; never empty.
     pub servers: BTreeMap<Sid, Server>,
     /// Keys that a variable or a flag has set, and which.
@@ -274,6 +279,11 @@ impl Cluster {
         (bound(self.timing.min_session_timeout), bound(self.timing.max_session_timeout))
     }
 
+    /// What clients' requests are judged by.
+    pub fn rules(&self) -> Rules {
+        Rules { acl: self.acl.rules() }
+    }
+
     /// What is allowed and yet probably not meant; one line each.
     pub fn warnings(&self) -> Vec<String> {
         check::warnings(self)
@@ -327,6 +337,7 @@ impl Cluster {
             format!("peer.notification_min={}", time(p.notification_min)),
             format!("peer.notification_max={}", time(p.notification_max)),
             format!("admin.enabled={} admin.four_letter_words={}", self.admin.enabled, words.join(",")),
+            self.acl.effective(),
             format!("limits.max_frame={}B", self.limits.max_frame),
             format!("limits.max_outstanding={}", self.limits.max_outstanding),
         ]

@@ -49,16 +49,23 @@ impl<'a> Section<'a> {
         problem: impl Into<String>,
         remedy: impl Into<String>,
     ) -> ConfigError {
+        self.describe(key, self.values.get(key).map(show), problem.into(), remedy.into())
+    }
+
+    /// The same about a key whose value must not be seen.
+    pub(super) fn wrong_secret(
+        &self,
+        key: &str,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> ConfigError {
+        self.describe(key, None, problem.into(), remedy.into())
+    }
+
+    fn describe(&self, key: &str, value: Option<String>, problem: String, remedy: String) -> ConfigError {
         let full_key = format!("{}{key}", self.prefix);
-        Wrong {
-            file: self.origins.file.clone(),
-            value: self.values.get(key).map(show),
-            origin: self.origins.overrides.get(&full_key).cloned(),
-            key: full_key,
-            problem: problem.into(),
-            remedy: remedy.into(),
-        }
-        .into()
+        let origin = self.origins.overrides.get(&full_key).cloned();
+        Wrong { file: self.origins.file.clone(), value, origin, key: full_key, problem, remedy }.into()
     }
 
     /// Every key must be one of the section's own.

@@ -31,8 +31,9 @@ use tokio::net::tcp::OwnedReadHalf;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use zabra_actors::handle::{FromClient, Opened};
 use zabra_actors::jute::{self, Decoded};
-use zabra_actors::types::{Auth, ConnectRequest, Op, Request, SessionId};
+use zabra_actors::types::{Auth, ConnectRequest, Op, Request, SessionId, ZkError};
 
+use super::auth::Refusal;
 use super::figures::READS;
 use super::listener::Clients;
 use super::outbox::outbox;
@@ -334,17 +335,19 @@ fn take_requests(
         let Some(frame) = take_frame(buffer, &talk.clients)? else { break };
         let (xid, decoded) = jute::decode_request(frame)
             .map_err(|e| End::Violation(format!("no whole request header: {e}")))?;
+        let settings = &talk.clients.settings.auth;
         let op = match decoded {
-            Decoded::Op(op) => op,
             Decoded::Auth { scheme, data } => {
-                let super_digest = talk.clients.settings.super_digest.as_deref();
-                let decision = auth::authenticate(ids, &scheme, data.as_deref(), super_digest);
+                let decision = settings.authenticate(ids, &scheme, data.as_deref());
                 match &decision {
                     Ok(more) => *ids = more.clone(),
                     Err(_) => talk.clients.stats.auth_failed_count.inc(),
                 }
-                Op::Auth(decision)
+                Op::Auth(told(decision)?)
             }
+            // SASL is a way to prove who one is, so it must be open to whoever has not.
+            Decoded::Op(op) if settings.admits(ids) || matches!(op, Op::Sasl { .. }) => op,
+            Decoded::Op(_) => Op::Auth(Err(ZkError::SessionClosedRequireAuth)),
         };
         requests.push(Request { conn: talk.conn, xid, op, auth: ids.clone() });
         if requests.last().is_some_and(is_last) {
@@ -352,6 +355,17 @@ fn take_requests(
         }
     }
     Ok(requests)
+}
+
+/// What the client is told of its auth packet, if it is told anything.
+fn told(decision: Result<Auth, Refusal>) -> Result<Result<Auth, ZkError>, End> {
+    match decision {
+        Ok(ids) => Ok(Ok(ids)),
+        Err(Refusal::AuthFailed) => Ok(Err(ZkError::AuthFailed)),
+        Err(Refusal::OtherEnsemble(name)) => {
+            Err(End::Violation(format!("Unexpected ensemble name: {name:?}; see acl.ensemble_names")))
+        }
+    }
 }
 
 /// Is it the last request a client can make? What it sends behind it is not read.

@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep};
 use zabra_actors::handle::Brain;
 use zabra_actors::stats::Stats;
 
+use super::auth::AuthSettings;
 use super::complaints::Complaints;
 use super::registry::{Admitted, Excess, Registry};
 use super::stop::{Stop, Stopper, stop};
@@ -45,8 +46,8 @@ pub struct ClientSettings {
     pub max_outstanding: usize,
     /// Four-letter words that are answered; `*` stands for all.
     pub four_letter_words: Vec<String>,
-    /// `super:<base64 of SHA-1 of "super:password">`: whoever proves it passes every check.
-    pub super_digest: Option<String>,
+    /// Which auth packets are worth what.
+    pub auth: AuthSettings,
     /// The cluster has one member: operators' tools want to read `standalone`.
     pub standalone: bool,
     /// New sessions are local at first: `dump` tells them apart.

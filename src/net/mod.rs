@@ -39,6 +39,7 @@ mod words;
 
 use std::io;
 
+pub use auth::AuthSettings;
 pub use links::{Links, LinksSettings, PeerAddr};
 pub use listener::{ClientSettings, Listener};
 pub use words::{Conf, QuorumConf};

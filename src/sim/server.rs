@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use zabra_actors::brain::{Parts, Placement, Running, start};
 use zabra_actors::core::election::Pauses;
 use zabra_actors::core::leader::Timing;
+use zabra_actors::core::prepare::Rules;
 use zabra_actors::core::quorum::Ensemble;
 use zabra_actors::core::replica::{LocalSessions, Settings, session_id_base};
 use zabra_actors::core::tree::Tree;
@@ -115,6 +116,7 @@ impl SimServer {
                 first_session: session_id_base(sid, wall.now()),
                 config: None,
                 local_sessions: LocalSessions::Off,
+                rules: Rules::default(),
             },
             snap_count,
             snap_size: u64::MAX,

@@ -7,7 +7,7 @@ use actix::prelude::*;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use zabra::net::{ClientSettings, Conf, Listener};
+use zabra::net::{AuthSettings, ClientSettings, Conf, Listener};
 use zabra_actors::handle::{Brain, FromClient, FromPeer, Opened};
 use zabra_actors::jute;
 use zabra_actors::ports::ClientSink;
@@ -82,7 +82,7 @@ pub(super) fn settings() -> ClientSettings {
         max_frame: 1000,
         max_outstanding: 1000,
         four_letter_words: ["ruok", "srvr", "stat", "mntr", "isro"].map(String::from).to_vec(),
-        super_digest: None,
+        auth: AuthSettings::default(),
         standalone: false,
         local_sessions: false,
         conf: conf(),
@@ -518,6 +518,46 @@ async fn nothing_is_heard_behind_close_session_and_its_answer_arrives_before_the
     assert_eq!(soon(socket.read(&mut [0])).await.expect("closed in good order"), 0);
     server.assert_disconnected(conn).await;
     server.clients.assert_silent().await;
+}
+
+#[actix_rt::test]
+async fn who_must_prove_itself_and_has_not_is_told_so_and_closed() {
+    let enforced = ["digest".to_string()].into();
+    let auth = AuthSettings { enforced, ..AuthSettings::default() };
+    let mut server = Server::start(ClientSettings { auth, ..settings() });
+    for op in [Op::Ping, Op::CloseSession, exists("/a")] {
+        let (mut socket, sink, conn) = server.client().await;
+        socket.write_all(&requests(&[(1, op), (2, Op::Ping)])).await.expect("written");
+        let asked = server.next_requests().await;
+        assert_eq!(xids(&asked), [1], "nothing behind it is read");
+        assert_eq!(asked[0].op, Op::Auth(Err(ZkError::SessionClosedRequireAuth)));
+        sink.deliver(vec![Deliver::Close]);
+        drop(socket);
+        server.assert_disconnected(conn).await;
+    }
+    let (mut socket, _sink, _conn) = server.client().await;
+    let mut bytes = BytesMut::new();
+    jute::encode_auth(-4, "digest", b"a:b", &mut bytes).expect("small");
+    bytes.extend_from_slice(&requests(&[(1, exists("/a"))]));
+    socket.write_all(&bytes).await.expect("written");
+    assert_eq!(server.next_requests().await[1].op, exists("/a"), "it has proved itself");
+}
+
+#[actix_rt::test]
+async fn who_means_another_ensemble_is_closed_without_a_word() {
+    let ensemble_names = ["prod".to_string()].into();
+    let auth = AuthSettings { ensemble_names, ..AuthSettings::default() };
+    let mut server = Server::start(ClientSettings { auth, ..settings() });
+    let (mut socket, _sink, conn) = server.client().await;
+    let mut bytes = BytesMut::new();
+    jute::encode_auth(-4, "ensemble", b"prod", &mut bytes).expect("small");
+    socket.write_all(&bytes).await.expect("written");
+    assert!(matches!(server.next_requests().await[0].op, Op::Auth(Ok(_))));
+    let mut bytes = BytesMut::new();
+    jute::encode_auth(-4, "ensemble", b"test", &mut bytes).expect("small");
+    socket.write_all(&bytes).await.expect("written");
+    server.assert_disconnected(conn).await;
+    assert_closed(&mut socket).await;
 }
 
 #[actix_rt::test]

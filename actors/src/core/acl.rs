@@ -17,79 +17,108 @@ const DIGEST: &str = "digest";
 const IP: &str = "ip";
 const SUPER: &str = "super";
 
-/// Entries of a list after `auth` is expanded. A request of the greatest size has 87,000 at most; each
-/// `auth` entry becomes one for each identity, so without a bound one request could make millions.
-pub const MAX_ENTRIES: usize = 100_000;
+/// What the `auth` entries of one transaction may become, in bytes on the wire. Each stands for all proved
+/// identities of a connection, so without a bound a request of 1 MiB could make a transaction of gigabytes.
+pub const MAX_EXPANSION: usize = 4 << 20;
 
-/// Does this list give these identities any of the permissions in `need`? A list without entries (a null
-/// one, from an old log) gives everything to everybody, and so does the identity `super`.
-pub fn allows(acl: &[Acl], need: i32, auth: &[Id]) -> bool {
-    let grants = |entry: &Acl| entry.perms & need != 0 && names_any(&entry.id, auth);
-    acl.is_empty() || acl.iter().any(grants) || auth.iter().any(|id| &*id.scheme == SUPER)
+/// Bytes of an entry on the wire besides its texts: the permissions and two lengths.
+const ENTRY_OVERHEAD: usize = 12;
+
+/// Which rules are in force on this server. The same for a whole ensemble: the leader asks for writes, and
+/// each member for what it reads out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Nobody is refused anything (Apache's skipACL). Lists are still checked for sense before they are stored.
+    pub skip: bool,
+    /// Is there a scheme `digest`? Without it, its entries name nobody and cannot be stored.
+    pub digest: bool,
 }
 
-/// Does an entry's id name one of the identities?
-fn names_any(entry: &Id, auth: &[Id]) -> bool {
-    match &*entry.scheme {
-        WORLD => &*entry.id == ANYONE,
-        DIGEST => auth.contains(entry),
-        IP => {
-            let Some(network) = Network::parse(&entry.id) else { return false };
-            let addresses = auth.iter().filter(|id| &*id.scheme == IP);
-            addresses.filter_map(|id| parse_address(&id.id)).any(|address| network.contains(address))
-        }
-        _ => false,
+impl Default for Rules {
+    fn default() -> Rules {
+        Rules { skip: false, digest: true }
     }
 }
 
-/// The list of a create or setACL as it is stored: without duplicates, `auth` replaced by whoever asks,
-/// and every entry valid for its scheme; else InvalidAcl. Never empty.
-pub fn normalize(list: Option<&[Acl]>, auth: &[Id]) -> Result<Vec<Acl>, ZkError> {
-    let mut seen = BTreeSet::new();
-    let mut normal = Vec::new();
-    for entry in list.unwrap_or_default().iter().filter(|entry| seen.insert(*entry)) {
-        match &*entry.id.scheme {
-            WORLD if &*entry.id.id == ANYONE => normal.push(entry.clone()),
-            DIGEST if is_digest_id(&entry.id.id) => normal.push(entry.clone()),
-            IP if Network::parse(&entry.id.id).is_some() => normal.push(entry.clone()),
-            AUTH => expand_auth(entry.perms, auth, &mut normal)?,
-            _ => return Err(ZkError::InvalidAcl),
-        }
-        if normal.len() > MAX_ENTRIES {
-            return Err(ZkError::InvalidAcl);
+impl Rules {
+    /// Does this list give these identities any of the permissions in `need`? A list without entries (a null
+    /// one, from an old log) gives everything to everybody, and so does the identity `super`.
+    pub fn allows(self, acl: &[Acl], need: i32, auth: &[Id]) -> bool {
+        let grants = |entry: &Acl| entry.perms & need != 0 && self.names_any(&entry.id, auth);
+        self.skip || acl.is_empty() || acl.iter().any(grants) || auth.iter().any(|id| &*id.scheme == SUPER)
+    }
+
+    /// Does an entry's id name one of the identities?
+    fn names_any(self, entry: &Id, auth: &[Id]) -> bool {
+        match &*entry.scheme {
+            WORLD => &*entry.id == ANYONE,
+            DIGEST => self.digest && auth.contains(entry),
+            IP => {
+                let Some(network) = Network::parse(&entry.id) else { return false };
+                let addresses = auth.iter().filter(|id| &*id.scheme == IP);
+                addresses.filter_map(|id| parse_address(&id.id)).any(|address| network.contains(address))
+            }
+            _ => false,
         }
     }
-    if normal.is_empty() { Err(ZkError::InvalidAcl) } else { Ok(normal) }
-}
 
-/// An `auth` entry, whatever its id, stands for the identities that were proved: an address is none, and
-/// `super` cannot be in a list. Duplicates that come of it stay.
-fn expand_auth(perms: i32, auth: &[Id], normal: &mut Vec<Acl>) -> Result<(), ZkError> {
-    let before = normal.len();
-    let proved = auth.iter().filter(|id| &*id.scheme == DIGEST);
-    normal.extend(proved.map(|id| Acl { perms, id: id.clone() }));
-    if normal.len() == before { Err(ZkError::InvalidAcl) } else { Ok(()) }
+    /// The list of a create or setACL as it is stored: without duplicates, `auth` replaced by whoever asks,
+    /// and every entry valid for its scheme; else InvalidAcl. Never empty.
+    ///
+    /// `room` is what `auth` entries may still become in this transaction, at first [`MAX_EXPANSION`].
+    pub fn normalize(self, list: Option<&[Acl]>, auth: &[Id], room: &mut usize) -> Result<Vec<Acl>, ZkError> {
+        let mut seen = BTreeSet::new();
+        let mut normal = Vec::new();
+        for entry in list.unwrap_or_default().iter().filter(|entry| seen.insert(*entry)) {
+            match &*entry.id.scheme {
+                WORLD if &*entry.id.id == ANYONE => normal.push(entry.clone()),
+                DIGEST if self.digest && is_digest_id(&entry.id.id) => normal.push(entry.clone()),
+                IP if Network::parse(&entry.id.id).is_some() => normal.push(entry.clone()),
+                AUTH => self.expand_auth(entry.perms, auth, room, &mut normal)?,
+                _ => return Err(ZkError::InvalidAcl),
+            }
+        }
+        if normal.is_empty() { Err(ZkError::InvalidAcl) } else { Ok(normal) }
+    }
+
+    /// An `auth` entry, whatever its id, stands for the identities that were proved: an address is none, and
+    /// `super` cannot be in a list. Duplicates that come of it stay.
+    fn expand_auth(
+        self,
+        perms: i32,
+        auth: &[Id],
+        room: &mut usize,
+        normal: &mut Vec<Acl>,
+    ) -> Result<(), ZkError> {
+        let before = normal.len();
+        for id in auth.iter().filter(|id| self.digest && &*id.scheme == DIGEST) {
+            let size = ENTRY_OVERHEAD + id.scheme.len() + id.id.len();
+            *room = room.checked_sub(size).ok_or(ZkError::InvalidAcl)?;
+            normal.push(Acl { perms, id: id.clone() });
+        }
+        if normal.len() == before { Err(ZkError::InvalidAcl) } else { Ok(()) }
+    }
+
+    /// The list as getACL shows it: who may not change it does not see the hashes in it.
+    pub fn redact<'a>(self, acl: &'a [Acl], auth: &[Id]) -> Cow<'a, [Acl]> {
+        let has_hash = |entry: &Acl| &*entry.id.scheme == DIGEST;
+        if !acl.iter().any(has_hash) || self.allows(acl, perms::ADMIN, auth) {
+            return Cow::Borrowed(acl);
+        }
+        let mask = |entry: &Acl| match entry.id.id.split_once(':') {
+            Some((user, _)) if has_hash(entry) => {
+                Acl { perms: entry.perms, id: Id::new(DIGEST, &format!("{user}:x")) }
+            }
+            _ => entry.clone(),
+        };
+        acl.iter().map(mask).collect()
+    }
 }
 
 /// `user:hash`; as Java's split counts, colons at the end do not.
 fn is_digest_id(id: &str) -> bool {
     let id = id.trim_end_matches(':');
     id.bytes().filter(|byte| *byte == b':').count() == 1
-}
-
-/// The list as getACL shows it: who may not change it does not see the hashes in it.
-pub fn redact<'a>(acl: &'a [Acl], auth: &[Id]) -> Cow<'a, [Acl]> {
-    let has_hash = |entry: &Acl| &*entry.id.scheme == DIGEST;
-    if !acl.iter().any(has_hash) || allows(acl, perms::ADMIN, auth) {
-        return Cow::Borrowed(acl);
-    }
-    let mask = |entry: &Acl| match entry.id.id.split_once(':') {
-        Some((user, _)) if has_hash(entry) => {
-            Acl { perms: entry.perms, id: Id::new(DIGEST, &format!("{user}:x")) }
-        }
-        _ => entry.clone(),
-    };
-    acl.iter().map(mask).collect()
 }
 
 /// An identity as whoAmI shows it: of a digest only the user, and `super` has no name.
@@ -160,13 +189,19 @@ mod tests {
     use super::*;
     use crate::types::perms::*;
 
+    const RULES: Rules = Rules { skip: false, digest: true };
+
+    fn normalize(list: Option<&[Acl]>, auth: &[Id]) -> Result<Vec<Acl>, ZkError> {
+        RULES.normalize(list, auth, &mut MAX_EXPANSION.clone())
+    }
+
     fn entry(perms: i32, scheme: &str, id: &str) -> Acl {
         Acl { perms, id: Id::new(scheme, id) }
     }
 
     fn may(acl: &[Acl], need: i32, auth: &[(&str, &str)]) -> bool {
         let auth: Vec<Id> = auth.iter().map(|(scheme, id)| Id::new(scheme, id)).collect();
-        allows(acl, need, &auth)
+        RULES.allows(acl, need, &auth)
     }
 
     #[test]
@@ -277,21 +312,50 @@ mod tests {
     }
 
     #[test]
-    fn an_expansion_has_a_bound() {
-        let auth: Vec<Id> = (0..1000).map(|i| Id::new("digest", &format!("{i}:x"))).collect();
-        let list: Vec<Acl> = (0..101).map(|i| entry(i, "auth", "")).collect();
-        assert_eq!(normalize(Some(&list[..100]), &auth).unwrap().len(), MAX_ENTRIES);
-        assert_eq!(normalize(Some(&list), &auth), Err(ZkError::InvalidAcl));
+    fn the_expansions_of_a_transaction_have_a_bound() {
+        let auth = [Id::new("digest", "a:b"), Id::new("digest", "c:d")];
+        let size = 2 * (ENTRY_OVERHEAD + "digest".len() + "a:b".len());
+        let list = [entry(READ, "auth", ""), entry(WRITE, "auth", "")];
+        let mut room = 3 * size;
+        assert_eq!(RULES.normalize(Some(&list), &auth, &mut room).map(|list| list.len()), Ok(4));
+        assert_eq!(room, size, "the next list of the transaction has what is left");
+        assert_eq!(RULES.normalize(Some(&list), &auth, &mut room), Err(ZkError::InvalidAcl));
+        let plain = vec![Acl::world(READ); 3];
+        assert_eq!(RULES.normalize(Some(&plain), &auth, &mut 0).map(|list| list.len()), Ok(1));
+    }
+
+    #[test]
+    fn without_digest_its_entries_name_nobody() {
+        let rules = Rules { digest: false, ..RULES };
+        let bob = [Id::new("digest", "bob:hash")];
+        let list = [entry(ALL, "digest", "bob:hash")];
+        assert!(RULES.allows(&list, READ, &bob) && !rules.allows(&list, READ, &bob));
+        for list in [list.to_vec(), vec![entry(ALL, "auth", "")]] {
+            assert!(RULES.normalize(Some(&list), &bob, &mut MAX_EXPANSION.clone()).is_ok());
+            let refused = rules.normalize(Some(&list), &bob, &mut MAX_EXPANSION.clone());
+            assert_eq!(refused, Err(ZkError::InvalidAcl));
+        }
+        assert_eq!(rules.redact(&list, &[])[0].id, Id::new("digest", "bob:x"), "a hash is still a secret");
+    }
+
+    #[test]
+    fn skipped_checks_still_want_sensible_lists() {
+        let rules = Rules { skip: true, ..RULES };
+        let list = [entry(READ, "digest", "bob:hash")];
+        assert!(rules.allows(&list, ADMIN, &[]));
+        assert_eq!(rules.redact(&list, &[])[..], list);
+        let bad = [entry(READ, "digest", "bob")];
+        assert_eq!(rules.normalize(Some(&bad), &[], &mut MAX_EXPANSION.clone()), Err(ZkError::InvalidAcl));
     }
 
     #[test]
     fn hashes_are_for_those_who_administer() {
         let list = [entry(ALL, "digest", "bob:ha:sh"), entry(READ, "ip", "::1"), Acl::world(READ)];
         let masked = [entry(ALL, "digest", "bob:x"), entry(READ, "ip", "::1"), Acl::world(READ)];
-        assert_eq!(redact(&list, &[])[..], masked);
-        assert_eq!(redact(&list, &[Id::new("digest", "bob:ha:sh")])[..], list);
-        assert_eq!(redact(&list, &[Id::new("super", "")])[..], list);
+        assert_eq!(RULES.redact(&list, &[])[..], masked);
+        assert_eq!(RULES.redact(&list, &[Id::new("digest", "bob:ha:sh")])[..], list);
+        assert_eq!(RULES.redact(&list, &[Id::new("super", "")])[..], list);
         let odd = [entry(READ, "digest", "no-colon")];
-        assert_eq!(redact(&odd, &[])[..], odd);
+        assert_eq!(RULES.redact(&odd, &[])[..], odd);
     }
 }

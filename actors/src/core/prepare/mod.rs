@@ -28,6 +28,7 @@ mod sessions;
 #[cfg(test)]
 mod tests;
 
+use crate::core::acl;
 use crate::core::tree::{DIGEST_VERSION, Tree};
 use crate::types::{
     Epoch, Forwarded, Op, SessionId, Sid, Txn, TxnBody, TxnDigest, TxnHeader, WallMillis, ZkError, Zxid,
@@ -45,9 +46,17 @@ pub const LAST_COUNTER: u32 = u32::MAX - 1;
 /// between servers, and paths may be long: a session of many could never be closed.
 pub const MAX_LISTED_BYTES: usize = 1 << 20;
 
+/// What requests are judged by besides the tree. The same for a whole ensemble.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// Who may do what.
+    pub acl: acl::Rules,
+}
+
 /// The leader's side of every write: see the module's story.
 #[derive(Debug)]
 pub struct Preparer {
+    rules: Rules,
     /// The zxid handed out last; the epoch's mark at first.
     last: Zxid,
     /// What the tree's digest will be after that transaction.
@@ -59,15 +68,15 @@ pub struct Preparer {
 impl Preparer {
     /// A preparer whose first transaction is `(epoch, 1)`. Nothing is proposed yet, so the tree is as the
     /// transaction will meet it; and no session has an owner yet: the first server that speaks for it becomes it.
-    pub fn new(epoch: Epoch, tree: &Tree) -> Preparer {
+    pub fn new(epoch: Epoch, rules: Rules, tree: &Tree) -> Preparer {
         let (overlay, sessions) = (Overlay::default(), Sessions::default());
-        Preparer { last: epoch.mark(), digest: tree.digest(), overlay, sessions }
+        Preparer { rules, last: epoch.mark(), digest: tree.digest(), overlay, sessions }
     }
 
     /// One that goes on behind this zxid.
     #[cfg(test)]
     pub fn new_at(last: Zxid, tree: &Tree) -> Preparer {
-        Preparer { last, ..Preparer::new(last.epoch(), tree) }
+        Preparer { last, ..Preparer::new(last.epoch(), Rules::default(), tree) }
     }
 
     /// The zxid handed out last.
@@ -91,7 +100,8 @@ impl Preparer {
                 // Whether a local session is open is for its own server to know.
                 let admitted = if local { Ok(()) } else { self.sessions.admit(tree, session, from) };
                 let mut draft = Draft::new(tree, &self.overlay, zxid, now);
-                match ops::prepare(&mut draft, &Asker { session, admitted, local, auth: &auth }, op) {
+                let asker = Asker { session, admitted, local, auth: &auth, rules: self.rules };
+                match ops::prepare(&mut draft, &asker, op) {
                     Ok(body) => {
                         let changes = draft.into_changes();
                         self.absorb(zxid, changes);

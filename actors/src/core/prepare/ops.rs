@@ -5,9 +5,9 @@
 
 use bytes::Bytes;
 
-use super::multi;
 use super::overlay::{Draft, NewNode, Node};
-use crate::core::{acl, paths, tree};
+use super::{Rules, multi};
+use crate::core::{paths, tree};
 use crate::types::{Acl, CreateKind, Id, Op, SessionId, Str, TxnBody, ZkError, perms};
 
 /// Who asks for a write.
@@ -21,11 +21,18 @@ pub struct Asker<'a> {
     pub local: bool,
     /// Its identities.
     pub auth: &'a [Id],
+    /// What it is judged by.
+    pub rules: Rules,
 }
 
 impl Asker<'_> {
     fn needs(&self, permission: i32, list: &[Acl]) -> Result<(), ZkError> {
-        if acl::allows(list, permission, self.auth) { Ok(()) } else { Err(ZkError::NoAuth) }
+        if self.rules.acl.allows(list, permission, self.auth) { Ok(()) } else { Err(ZkError::NoAuth) }
+    }
+
+    /// The list of a request as it will be stored.
+    fn normal(&self, draft: &mut Draft<'_>, list: Option<&[Acl]>) -> Result<Vec<Acl>, ZkError> {
+        self.rules.acl.normalize(list, self.auth, &mut draft.room)
     }
 
     /// Who may write may create, but a local session no ephemerals: nobody would remove them when it ends. Its
@@ -115,7 +122,7 @@ fn create(draft: &mut Draft<'_>, asker: &Asker<'_>, request: Create) -> Result<T
     let mode = Mode::of(kind, flags)?;
     asker.may_create(kind, flags)?;
     paths::validate_create_prefix(&path)?;
-    let acl = acl::normalize(acl.as_deref(), asker.auth)?;
+    let acl = asker.normal(draft, acl.as_deref())?;
     let parent = parent(draft, &path)?;
     asker.needs(perms::CREATE, &parent.acl)?;
     let path = if mode.sequential { sequential(&path, parent.stat.cversion) } else { path };
@@ -188,7 +195,7 @@ fn set_acl(
 ) -> Result<TxnBody, ZkError> {
     asker.admitted?;
     paths::validate(&path)?;
-    let acl = acl::normalize(acl.as_deref(), asker.auth)?;
+    let acl = asker.normal(draft, acl.as_deref())?;
     let node = draft.get(&path).ok_or(ZkError::NoNode)?;
     asker.needs(perms::ADMIN, &node.acl)?;
     let version = next_version(node.stat.aversion, version)?;

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::core::acl::MAX_EXPANSION;
 use crate::core::paths;
 use crate::core::tree::{PersistedStat, Tree, content_crc, is_digested, node_digest, owner_session};
 use crate::types::{Acl, SessionId, Str, WallMillis, Zxid};
@@ -159,12 +160,14 @@ pub struct Draft<'a> {
     zxid: Zxid,
     time: WallMillis,
     changes: Changes,
+    /// What `auth` entries of its lists may still become, in bytes.
+    pub room: usize,
 }
 
 impl<'a> Draft<'a> {
     /// Nothing changed yet; what will be changed is changed by this transaction, at this time.
     pub fn new(tree: &'a Tree, overlay: &'a Overlay, zxid: Zxid, time: WallMillis) -> Draft<'a> {
-        Draft { tree, overlay, zxid, time, changes: Changes::new() }
+        Draft { tree, overlay, zxid, time, changes: Changes::new(), room: MAX_EXPANSION }
     }
 
     /// The znode as this transaction would leave it so far.

@@ -43,7 +43,7 @@ mod touches;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use crate::core::prepare::Preparer;
+use crate::core::prepare::{Preparer, Rules};
 use crate::core::tree::Tree;
 use crate::core::watches::{Change, Outcome};
 use crate::types::{
@@ -126,6 +126,8 @@ pub struct Settings {
     pub config: Option<(String, WallMillis)>,
     /// What becomes of new sessions.
     pub local_sessions: LocalSessions,
+    /// What requests are judged by.
+    pub rules: Rules,
 }
 
 /// Are new sessions local ones, of which only this server knows? Apache's localSessionsEnabled and
@@ -308,7 +310,7 @@ impl Replica {
                     "the tree is at {} before epoch {epoch} begins",
                     self.tree.zxid()
                 );
-                self.role = Role::Leader(Box::new(Preparer::new(epoch, &self.tree)));
+                self.role = Role::Leader(Box::new(Preparer::new(epoch, self.settings.rules, &self.tree)));
                 out.push(Effect::Lead(self.tree.sessions().iter().map(|(id, ms)| (*id, *ms)).collect()));
             }
             // Another one orders the writes.

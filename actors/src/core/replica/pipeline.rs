@@ -269,7 +269,8 @@ impl Replica {
             // A look into the tree, and perhaps a watch on what was seen.
             op => {
                 let session = self.clients.get(&conn).expect("only clients ask").session;
-                let (result, watch) = reads::look(&self.tree, op, &Reader { session, auth: &auth });
+                let reader = Reader { session, auth: &auth, rules: self.settings.rules.acl };
+                let (result, watch) = reads::look(&self.tree, op, &reader);
                 let reply = Reply { xid, zxid, result };
                 out.push(Effect::Outcome(Outcome::Reply { conn, reply, watch }));
             }

@@ -15,27 +15,36 @@ pub(super) const MAX_MULTI_READ: usize = 64 << 20;
 
 type Looked = Result<ReplyBody, ZkError>;
 
-/// Who looks.
+/// Who looks, and what is judged by.
+#[derive(Clone, Copy)]
 pub(super) struct Reader<'a> {
     pub(super) session: SessionId,
     /// Its identities.
     pub(super) auth: &'a [Id],
+    pub(super) rules: acl::Rules,
+}
+
+impl Reader<'_> {
+    /// The znode, if it is there and one of these permissions is.
+    fn readable<'t>(&self, tree: &'t Tree, path: &str, need: i32) -> Result<NodeRef<'t>, ZkError> {
+        let node = tree.get(path).ok_or(ZkError::NoNode)?;
+        if self.rules.allows(node.acl(), need, self.auth) { Ok(node) } else { Err(ZkError::NoAuth) }
+    }
 }
 
 /// The answer to a read, and the watch it leaves.
 pub(super) fn look(tree: &Tree, op: Op, reader: &Reader<'_>) -> (Looked, Option<NewWatch>) {
-    let auth = reader.auth;
     match op {
-        Op::Exists { path, watch } => exists(tree, path, watch, auth),
-        Op::GetData { path, watch } => watched(get_data(tree, &path, auth), watch, WatchKind::Data, path),
-        Op::GetAcl { path } => (get_acl(tree, &path, auth), None),
+        Op::Exists { path, watch } => exists(tree, path, watch, reader),
+        Op::GetData { path, watch } => watched(get_data(tree, &path, reader), watch, WatchKind::Data, path),
+        Op::GetAcl { path } => (get_acl(tree, &path, reader), None),
         Op::GetChildren { path, watch, stat } => {
-            watched(get_children(tree, &path, stat, auth), watch, WatchKind::Child, path)
+            watched(get_children(tree, &path, stat, reader), watch, WatchKind::Child, path)
         }
-        Op::GetAllChildrenNumber { path } => (get_all_children_number(tree, &path, auth), None),
+        Op::GetAllChildrenNumber { path } => (get_all_children_number(tree, &path, reader), None),
         Op::GetEphemerals { prefix } => (Ok(get_ephemerals(tree, prefix.as_deref(), reader.session)), None),
-        Op::MultiRead(members) => (multi_read(tree, members, auth), None),
-        Op::WhoAmI => (Ok(who_am_i(auth)), None),
+        Op::MultiRead(members) => (multi_read(tree, members, reader), None),
+        Op::WhoAmI => (Ok(who_am_i(reader.auth)), None),
         // Whether there is such a znode, and whether it may be read, is not asked.
         Op::AddWatch { path, recursive } => {
             let kind = if recursive { WatchKind::Recursive } else { WatchKind::Persistent };
@@ -53,11 +62,11 @@ fn watched(result: Looked, watch: bool, kind: WatchKind, path: Str) -> (Looked, 
 }
 
 /// The only read that watches what is not there, too.
-fn exists(tree: &Tree, path: Str, watch: bool, auth: &[Id]) -> (Looked, Option<NewWatch>) {
+fn exists(tree: &Tree, path: Str, watch: bool, reader: &Reader<'_>) -> (Looked, Option<NewWatch>) {
     if let Err(error) = paths::validate_exists(&path) {
         return (Err(error), None);
     }
-    let result = match readable(tree, &path, perms::READ, auth) {
+    let result = match reader.readable(tree, &path, perms::READ) {
         Ok(node) => Ok(ReplyBody::Stat(node.stat())),
         Err(ZkError::NoAuth) => return (Err(ZkError::NoAuth), None),
         Err(error) => Err(error),
@@ -65,27 +74,27 @@ fn exists(tree: &Tree, path: Str, watch: bool, auth: &[Id]) -> (Looked, Option<N
     (result, watch.then_some(NewWatch { path, kind: WatchKind::Data }))
 }
 
-fn get_data(tree: &Tree, path: &str, auth: &[Id]) -> Looked {
-    let node = readable(tree, path, perms::READ, auth)?;
+fn get_data(tree: &Tree, path: &str, reader: &Reader<'_>) -> Looked {
+    let node = reader.readable(tree, path, perms::READ)?;
     Ok(ReplyBody::Data(node.shared_data(), node.stat()))
 }
 
 /// READ or ADMIN will do; who has only READ does not see the hashes of digests.
-fn get_acl(tree: &Tree, path: &str, auth: &[Id]) -> Looked {
-    let node = readable(tree, path, perms::READ | perms::ADMIN, auth)?;
-    Ok(ReplyBody::Acl(acl::redact(node.acl(), auth).into_owned(), node.stat()))
+fn get_acl(tree: &Tree, path: &str, reader: &Reader<'_>) -> Looked {
+    let node = reader.readable(tree, path, perms::READ | perms::ADMIN)?;
+    Ok(ReplyBody::Acl(reader.rules.redact(node.acl(), reader.auth).into_owned(), node.stat()))
 }
 
-fn get_children(tree: &Tree, path: &str, stat: bool, auth: &[Id]) -> Looked {
-    let node = readable(tree, path, perms::READ, auth)?;
+fn get_children(tree: &Tree, path: &str, stat: bool, reader: &Reader<'_>) -> Looked {
+    let node = reader.readable(tree, path, perms::READ)?;
     let names = node.children().map(Str::from).collect();
     Ok(if stat { ReplyBody::ChildrenStat(names, node.stat()) } else { ReplyBody::Children(names) })
 }
 
 /// All znodes below this one, however deep. The root has a second name, `""`, under which Apache counts the
 /// first one, too.
-fn get_all_children_number(tree: &Tree, path: &str, auth: &[Id]) -> Looked {
-    let node = readable(tree, path, perms::READ, auth)?;
+fn get_all_children_number(tree: &Tree, path: &str, reader: &Reader<'_>) -> Looked {
+    let node = reader.readable(tree, path, perms::READ)?;
     let count = node.descendant_count() + usize::from(path.is_empty());
     Ok(ReplyBody::Count(i32::try_from(count).unwrap_or(i32::MAX)))
 }
@@ -102,11 +111,11 @@ fn get_ephemerals(tree: &Tree, prefix: Option<&str>, session: SessionId) -> Repl
 }
 
 /// Each member has its own answer. Watches are not set.
-fn multi_read(tree: &Tree, members: Vec<Op>, auth: &[Id]) -> Looked {
+fn multi_read(tree: &Tree, members: Vec<Op>, reader: &Reader<'_>) -> Looked {
     let mut results = Vec::with_capacity(members.len());
     let mut bytes = 0;
     for member in members {
-        let result = multi_read_member(tree, &member, auth);
+        let result = multi_read_member(tree, &member, reader);
         bytes += match &result {
             MultiResult::GetData(data, _) => data.as_ref().map_or(0, |data| data.len()),
             MultiResult::GetChildren(names) => names.iter().map(|name| name.len() + size_of::<Str>()).sum(),
@@ -120,10 +129,10 @@ fn multi_read(tree: &Tree, members: Vec<Op>, auth: &[Id]) -> Looked {
     Ok(ReplyBody::Multi(results))
 }
 
-fn multi_read_member(tree: &Tree, member: &Op, auth: &[Id]) -> MultiResult {
+fn multi_read_member(tree: &Tree, member: &Op, reader: &Reader<'_>) -> MultiResult {
     let answer = match member {
-        Op::GetData { path, .. } => get_data(tree, path, auth),
-        Op::GetChildren { path, .. } => get_children(tree, path, false, auth),
+        Op::GetData { path, .. } => get_data(tree, path, reader),
+        Op::GetChildren { path, .. } => get_children(tree, path, false, reader),
         _ => Err(ZkError::MarshallingError), // no decoder lets it pass
     };
     match answer {
@@ -137,12 +146,6 @@ fn multi_read_member(tree: &Tree, member: &Op, auth: &[Id]) -> MultiResult {
 /// The identities of the connection, without what proves them.
 fn who_am_i(auth: &[Id]) -> ReplyBody {
     ReplyBody::WhoAmI(auth.iter().map(acl::shown).collect())
-}
-
-/// The znode, if it is there and one of these permissions is.
-fn readable<'a>(tree: &'a Tree, path: &str, need: i32, auth: &[Id]) -> Result<NodeRef<'a>, ZkError> {
-    let node = tree.get(path).ok_or(ZkError::NoNode)?;
-    if acl::allows(node.acl(), need, auth) { Ok(node) } else { Err(ZkError::NoAuth) }
 }
 
 /// What a client watched before it lost its connection, as setWatches and setWatches2 tell it.

@@ -168,12 +168,19 @@ pub struct Watches {
     paths: PathTable,
     /// The recursive ones once more, for the changes below them.
     recursive: Recursive,
+    /// Who may read what.
+    rules: acl::Rules,
 }
 
 impl Watches {
-    /// No connection, no watch.
+    /// No connection, no watch; the usual rules.
     pub fn new() -> Watches {
         Watches::default()
+    }
+
+    /// No connection, no watch; whoever these rules let read a znode hears of it.
+    pub fn with_rules(rules: acl::Rules) -> Watches {
+        Watches { rules, ..Watches::default() }
     }
 
     /// There is a new connection. Whatever is said to a connection that is not open goes nowhere.
@@ -361,10 +368,10 @@ impl Watches {
         out: &mut Vec<(ConnId, Deliver)>,
     ) -> Vec<ConnId> {
         let matched = self.take_matching(table, event.path);
-        let is_open = acl::allows(event.acl, perms::READ, &[]);
+        let is_open = self.rules.allows(event.acl, perms::READ, &[]);
         for conn in &matched {
             let connection = &self.connections[conn];
-            let may_read = is_open || acl::allows(event.acl, perms::READ, &connection.auth);
+            let may_read = is_open || self.rules.allows(event.acl, perms::READ, &connection.auth);
             if may_read && skip.binary_search(conn).is_err() {
                 let event = WatchEvent { kind: event.kind, path: event.path.clone(), zxid: event.zxid };
                 out.push((*conn, Deliver::Event(event)));

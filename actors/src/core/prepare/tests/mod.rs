@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Preparer;
+use super::{Preparer, Rules};
 use crate::core::tree::Tree;
 use crate::types::{
     Acl, Auth, CreateKind, Epoch, Forwarded, Id, Op, SessionId, Sid, Txn, TxnBody, ZkError, Zxid, perms,
@@ -34,7 +34,7 @@ impl Bench {
     fn new() -> Bench {
         let tree = Tree::new();
         let mut bench = Bench {
-            preparer: Preparer::new(Epoch(1), &tree),
+            preparer: Preparer::new(Epoch(1), Rules::default(), &tree),
             tree,
             waiting: VecDeque::new(),
             auth: Arc::from([Id::new("ip", "127.0.0.1")]),

@@ -87,7 +87,7 @@ fn a_write_from_where_the_session_is_not_is_moved() {
 #[test]
 fn after_an_election_the_first_writer_owns_the_session() {
     let mut bench = Bench::new();
-    bench.preparer = Preparer::new(Epoch(2), &bench.tree);
+    bench.preparer = Preparer::new(Epoch(2), Rules::default(), &bench.tree);
     assert_eq!(bench.preparer.timeout_ms(&bench.tree, S), Some(TIMEOUT_MS));
     assert_eq!(created(bench.propose_from(ELSEWHERE, S, create("/a"))), "/a");
     assert_eq!(bench.last_zxid(), Zxid::new(Epoch(2), 1));

@@ -62,6 +62,7 @@ impl Server {
             first_session: SessionId((i64::from(me.0) << 56) | 1),
             config: None,
             local_sessions: LocalSessions::Off,
+            rules: Rules::default(),
         };
         Server {
             replica: Replica::new(settings, tree),

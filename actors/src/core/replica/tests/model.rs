@@ -211,7 +211,7 @@ impl World {
     /// The leader's transactions, made and applied one by one, without any overlay.
     fn sequential(&self) -> Tree {
         let mut tree = Tree::new();
-        let mut preparer = Preparer::new(EPOCH, &tree);
+        let mut preparer = Preparer::new(EPOCH, Rules::default(), &tree);
         for entry in &self.pair.leader.log {
             let txn = self.remake(&mut preparer, &tree, &entry.txn);
             assert_eq!(txn, entry.txn, "what is pending must not matter");

@@ -251,13 +251,24 @@ fn client_settings(cluster: &Cluster, server: &Server) -> ClientSettings {
         max_connections_per_ip: unlimited(cluster.client.max_connections_per_ip),
         max_connections: unlimited(cluster.client.max_connections),
         max_frame: cluster.limits.max_frame,
-        max_outstanding: cluster.limits.max_outstanding as usize,
+        max_outstanding: outstanding_here(cluster),
+        large_requests: cluster.limits.large_requests,
+        request_throttle: cluster.limits.request_throttle.clone(),
+        connection_throttle: cluster.limits.connection_throttle.clone(),
         four_letter_words: cluster.admin.four_letter_words.iter().cloned().collect(),
         auth: auth_settings(cluster),
         standalone: cluster.servers.len() == 1,
         local_sessions: cluster.client.local_sessions != LocalSessions::Off,
         conf: conf(cluster, server),
     }
+}
+
+/// Requests that may be under way at one server. The limit is for the ensemble, since all its writes meet at the
+/// leader; as in Apache, the servers beside the leader share it.
+fn outstanding_here(cluster: &Cluster) -> usize {
+    let of_all = cluster.limits.max_outstanding as usize;
+    let voters = cluster.servers.values().filter(|server| server.role == Membership::Participant).count();
+    if voters > 2 { (of_all / (voters - 1)).max(1) } else { of_all }
 }
 
 /// What the word `conf` tells.

@@ -115,6 +115,26 @@ fn every_key_is_read() {
         [limits]
         max_frame = "4MiB"
         max_outstanding = 10
+        large_request_threshold = "1MiB"
+        large_request_max_bytes = "8MiB"
+        [limits.throttle]
+        max_requests = 100
+        stall_time = "50ms"
+        drop_stale = false
+        stale_connection_check = false
+        stale_latency_check = true
+        op_wait_time = "1s"
+        connection_tokens = 20
+        connection_fill_time = "1s"
+        connection_fill_count = 5
+        connection_freeze_time = "2s"
+        connection_drop_increase = 0.1
+        connection_drop_decrease = 0.05
+        connection_decrease_ratio = 1
+        connection_weight_enabled = true
+        connection_global_session_weight = 4
+        connection_renew_session_weight = 3
+        connection_local_session_weight = 2
         [acl]
         skip = true
         digest = true
@@ -141,7 +161,16 @@ fn every_key_is_read() {
          client.local_sessions=true client.upgrade_local_sessions=true client.read_only_mode=true \
          peer.connect_timeout=1s peer.notification_min=10ms peer.notification_max=100ms admin.enabled=false \
          admin.four_letter_words=isro,mntr,ruok acl.skip=true acl.digest=true acl.super_digest=set \
-         acl.enforce=digest,ip acl.ensemble_names=prod limits.max_frame=4194304B limits.max_outstanding=10"
+         acl.enforce=digest,ip acl.ensemble_names=prod limits.max_frame=4194304B limits.max_outstanding=10 \
+         limits.large_request_threshold=1048576B limits.large_request_max_bytes=8388608B \
+         limits.throttle.max_requests=100 limits.throttle.stall_time=50ms limits.throttle.drop_stale=false \
+         limits.throttle.stale_connection_check=false limits.throttle.stale_latency_check=true \
+         limits.throttle.op_wait_time=1s limits.throttle.connection_tokens=20 \
+         limits.throttle.connection_fill_time=1s limits.throttle.connection_fill_count=5 \
+         limits.throttle.connection_freeze_time=2s limits.throttle.connection_drop_increase=0.1 \
+         limits.throttle.connection_drop_decrease=0.05 limits.throttle.connection_decrease_ratio=1 \
+         limits.throttle.connection_global_session_weight=4 limits.throttle.connection_renew_session_weight=3 \
+         limits.throttle.connection_local_session_weight=2"
     );
     let server = &cluster.servers[&Sid(254)];
     assert_eq!(
@@ -153,7 +182,9 @@ fn every_key_is_read() {
         server.directories(),
         [("data_dir", Path::new("/own")), ("txn_log_dir", Path::new("/var/log/254"))]
     );
-    let own = load(&text.replace("weight = 2", "txn_log_dir = \"/own\""), &[], &[]).unwrap();
+    let own =
+        load(&text.replace("weight = 2\n        group", "txn_log_dir = \"/own\"\n        group"), &[], &[])
+            .unwrap();
     assert_eq!(own.servers[&Sid(254)].txn_log_dir, None, "named twice, it is one directory");
     assert!(server.admin.is_none() && cluster.ensemble(Sid(254)).is_standalone());
 }
@@ -178,6 +209,31 @@ fn variables_win_over_the_file_and_flags_over_variables() {
     assert_eq!(timing.init_limit, 6, "an empty variable is none");
     assert_eq!(cluster.admin.four_letter_words.iter().collect::<Vec<_>>(), ["ruok", "stat"]);
     assert!(!cluster.admin.enabled);
+}
+
+#[test]
+fn the_throttle_can_be_set_by_variables_and_flags() {
+    let environment = [
+        ("ZABRA_LIMITS__THROTTLE__MAX_REQUESTS", "7"),
+        ("ZABRA_LIMITS__THROTTLE__CONNECTION_TOKENS", "8"),
+        ("ZABRA_LIMITS__THROTTLE__CONNECTION_DROP_INCREASE", "0.25"),
+    ];
+    let flags = ["limits.throttle.max_requests=9", "limits.throttle.connection_freeze_time=1s"];
+    let limits = load(GOOD, &environment, &flags).unwrap().limits;
+    assert_eq!(limits.request_throttle.unwrap().max_requests, 9);
+    let connections = limits.connection_throttle.unwrap();
+    assert_eq!((connections.tokens, connections.drop_increase), (8, 0.25));
+    assert_eq!((connections.fill_time, connections.fill_count), (Duration::from_millis(1), 1));
+}
+
+#[test]
+fn no_session_weighs_less_than_a_local_one() {
+    let text = format!(
+        "[client]\nlocal_sessions = true\n[limits.throttle]\nconnection_tokens = 1\n\
+         connection_weight_enabled = true\nconnection_local_session_weight = 5\n{GOOD}"
+    );
+    let weights = load(&text, &[], &[]).unwrap().limits.connection_throttle.unwrap().weights.unwrap();
+    assert_eq!((weights.global, weights.renew, weights.local), (5, 5, 5));
 }
 
 /// What comes before the good servers, and the line.
@@ -272,8 +328,42 @@ const WRONG_FILES: &[(&str, &str)] = &[
         "storage.compression = \"zip\": there is no such compression; write \"gz\", \"snappy\" or \"none\"",
     ),
     (
-        "[limits.throttle]\nmax_requests = 5",
-        "limits.throttle = {...}: this is specified but not supported yet; remove it",
+        "[limits.throttle]\nmax_request = 5",
+        "limits.throttle.max_request = 5: unknown key; did you mean max_requests?",
+    ),
+    ("[limits]\nmax_requests = 5", "limits.max_requests = 5: unknown key; it belongs to [limits.throttle]"),
+    (
+        "[limits]\nthrottle = 5",
+        "limits.throttle = 5: this is the name of a section; write [limits.throttle] and its keys below",
+    ),
+    (
+        "[limits.throttle]\nop_wait_time = \"1s\"",
+        "limits.throttle.op_wait_time = \"1s\": it does nothing without limits.throttle.max_requests; set both, or none",
+    ),
+    (
+        "[limits]\nlarge_request_max_bytes = \"8MiB\"",
+        "limits.large_request_max_bytes = \"8MiB\": it does nothing without limits.large_request_threshold; \
+         set both, or none",
+    ),
+    (
+        "[limits.throttle]\nconnection_fill_time = \"1s\"",
+        "limits.throttle.connection_fill_time = \"1s\": it does nothing without limits.throttle.connection_tokens; \
+         set both, or none",
+    ),
+    (
+        "[limits.throttle]\nconnection_tokens = 1\nconnection_drop_increase = 0.5",
+        "limits.throttle.connection_drop_increase = 0.5: it does nothing without \
+         limits.throttle.connection_freeze_time; set both, or none",
+    ),
+    (
+        "[limits.throttle]\nconnection_tokens = 1\nconnection_freeze_time = \"1s\"\nconnection_drop_increase = 2",
+        "limits.throttle.connection_drop_increase = 2: it is out of range; allowed is 0 to 1",
+    ),
+    (
+        "[limits.throttle]\nconnection_tokens = 1\nconnection_weight_enabled = true\n\
+         connection_local_session_weight = 2",
+        "limits.throttle.connection_local_session_weight = 2: it does nothing without client.local_sessions = true; \
+         set both, or none",
     ),
     (
         "[acl]\nsuper_digest = \"super:secret\"",

@@ -242,6 +242,13 @@ pub struct Stats {
     pub cnxn_closed_without_zk_server_running: Counter,
     pub connection_drop_count: Counter,
     pub auth_failed_count: Counter,
+    pub throttled_ops: Counter,
+    pub stale_requests: Counter,
+    pub stale_requests_dropped: Counter,
+    pub request_throttle_wait_count: Counter,
+    pub request_throttle_queue_time_us: Summary,
+    pub large_requests_rejected: Counter,
+    pub connection_token_deficit: Summary,
     pub client_response_size: Sizes,
     // the quorum
     pub state: Gauge,
@@ -318,6 +325,11 @@ impl Stats {
             &self.cnxn_closed_without_zk_server_running,
             &self.connection_drop_count,
             &self.auth_failed_count,
+            &self.throttled_ops,
+            &self.stale_requests,
+            &self.stale_requests_dropped,
+            &self.request_throttle_wait_count,
+            &self.large_requests_rejected,
             &self.looking_count,
             &self.proposal_count,
             &self.commit_count,
@@ -334,6 +346,8 @@ impl Stats {
             &self.fsynctime_us,
             &self.sync_batch_size,
             &self.snapshottime_us,
+            &self.request_throttle_queue_time_us,
+            &self.connection_token_deficit,
         ];
         counters.iter().for_each(|counter| counter.reset());
         summaries.iter().for_each(|summary| summary.reset());

@@ -23,6 +23,7 @@ pub(super) fn text(subject: &Subject) -> String {
     let stats = &*subject.stats;
     tree_and_sessions(&mut families, stats);
     connections(&mut families, stats, subject.uptime_ms());
+    throttling(&mut families, stats);
     latencies(&mut families, stats);
     quorum(&mut families, stats);
     if stats.server_state() == ServerState::Leading {
@@ -50,8 +51,38 @@ fn connections(out: &mut Families, s: &Stats, uptime_ms: u64) {
     out.counter("bytes_received_count", "Bytes from clients", s.bytes_received.get());
     out.counter("response_bytes", "Bytes to clients", s.bytes_sent.get());
     out.counter("connection_rejected", "Connections refused by a limit", s.connection_rejected.get());
+    out.counter("connection_request_count", "Handshakes taken", s.connection_request_count.get());
+    out.counter(
+        "connection_revalidate_count",
+        "Handshakes of known sessions",
+        s.connection_revalidate_count.get(),
+    );
+    out.counter("connection_drop_count", "Connections that clients closed", s.connection_drop_count.get());
+    out.counter(
+        "sessionless_connections_expired",
+        "Connections closed for saying nothing",
+        s.sessionless_connections_expired.get(),
+    );
+    out.gauge("auth_failed_count", "Identities refused", s.auth_failed_count.get() as i64);
     out.gauge("outstanding_requests", "Requests taken and not answered", s.outstanding_requests.get());
     out.gauge("uptime", "Milliseconds since the process began", uptime_ms as i64);
+}
+
+/// What the limits have done.
+fn throttling(out: &mut Families, s: &Stats) {
+    out.counter("throttled_ops", "Requests answered ThrottledOp", s.throttled_ops.get());
+    out.counter("stale_requests", "Requests taken although stale", s.stale_requests.get());
+    out.counter("stale_requests_dropped", "Requests dropped, being stale", s.stale_requests_dropped.get());
+    out.counter(
+        "request_throttle_wait_count",
+        "Times a request waited for others",
+        s.request_throttle_wait_count.get(),
+    );
+    let waited = s.request_throttle_queue_time_us.snapshot();
+    out.summary("request_throttle_queue_time_ms", "Milliseconds a request waited for others", waited, MS);
+    out.counter("large_requests_rejected", "Large requests refused", s.large_requests_rejected.get());
+    let deficit = s.connection_token_deficit.snapshot();
+    out.summary("connection_token_deficit", "Tokens missing when a handshake took one", deficit, 1.0);
 }
 
 fn latencies(out: &mut Families, s: &Stats) {

@@ -13,8 +13,7 @@ use super::read::Section;
 use crate::disk::Compression;
 
 use super::{
-    AclKeys, Address, AdminKeys, ClientKeys, Cluster, LimitKeys, PeerKeys, Server, StorageKeys, TimingKeys,
-    keys,
+    AclKeys, Address, AdminKeys, ClientKeys, Cluster, PeerKeys, Server, StorageKeys, TimingKeys, keys, limits,
 };
 
 /// A tick below this is mostly overhead, one above it makes failures last for hours.
@@ -27,9 +26,6 @@ const SESSION_MAX: Duration = Duration::from_millis(i32::MAX as u64);
 const PEER_MAX: Duration = Duration::from_secs(600);
 /// Ids are a session's high byte, and 255 is taken by Apache's extended ephemeral owners.
 const ID_MAX: u64 = 254;
-
-/// A write must fit into a frame between servers, with what its transaction adds.
-const MAX_FRAME: u64 = 32 << 20;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -51,14 +47,18 @@ pub(super) fn read(merged: &Merged) -> Result<Cluster, ConfigError> {
     Ok(Cluster {
         name: cluster.text("name")?.unwrap_or_else(|| "zabra".to_string()),
         storage: storage(&merged.section("storage"))?,
-        client,
         peer: peer(&merged.section("peer"))?,
-        limits: limits(&merged.section("limits"))?,
+        limits: limits::limits(
+            &merged.section("limits"),
+            &merged.section(keys::THROTTLE),
+            client.local_sessions != LocalSessions::Off,
+        )?,
         acl: AclKeys::read(&merged.section("acl"))?,
         servers: servers(merged, &place)?,
         overridden: merged.origins.overrides.clone(),
         file,
         timing,
+        client,
         admin,
     })
 }
@@ -173,15 +173,6 @@ fn admin(section: &Section<'_>, read_only_mode: bool) -> Result<AdminKeys, Confi
         allowed.insert("isro".to_string()); // clients of a read-only server ask for it
     }
     Ok(AdminKeys { enabled: section.flag("enabled")?.unwrap_or(true), four_letter_words: allowed })
-}
-
-fn limits(section: &Section<'_>) -> Result<LimitKeys, ConfigError> {
-    section.only("throttle", &[])?;
-    let max_frame = section.size("max_frame", KIB..=MAX_FRAME)?.unwrap_or(1_048_575);
-    Ok(LimitKeys {
-        max_frame: usize::try_from(max_frame).expect("32 MiB fit"),
-        max_outstanding: section.number32("max_outstanding", 1..=10_000_000)?.unwrap_or(1000),
-    })
 }
 
 /// What a server's own keys fall back on.

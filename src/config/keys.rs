@@ -1,6 +1,9 @@
 //! The keys of `cluster.toml`: which there are, which are meant for later, and what a mistyped one may
 //! have been.
 
+/// The only section inside another one.
+pub(super) const THROTTLE: &str = "limits.throttle";
+
 /// Every section with its keys.
 pub(super) const SECTIONS: &[(&str, &[&str])] = &[
     ("cluster", &["name", "data_dir", "txn_log_dir", "reconfig"]),
@@ -19,7 +22,29 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
     ),
     ("peer", &["connect_timeout", "notification_min", "notification_max", "protocol", "tls"]),
     ("admin", &["enabled", "four_letter_words"]),
-    ("limits", &["max_frame", "max_outstanding", "throttle"]),
+    ("limits", &["max_frame", "max_outstanding", "large_request_threshold", "large_request_max_bytes"]),
+    (
+        THROTTLE,
+        &[
+            "max_requests",
+            "stall_time",
+            "drop_stale",
+            "stale_connection_check",
+            "stale_latency_check",
+            "op_wait_time",
+            "connection_tokens",
+            "connection_fill_time",
+            "connection_fill_count",
+            "connection_freeze_time",
+            "connection_drop_increase",
+            "connection_drop_decrease",
+            "connection_decrease_ratio",
+            "connection_weight_enabled",
+            "connection_global_session_weight",
+            "connection_renew_session_weight",
+            "connection_local_session_weight",
+        ],
+    ),
     ("acl", super::acl::KEYS),
     ("server", &["id", "role", "client", "peer", "admin", "data_dir", "txn_log_dir", "weight", "group"]),
 ];

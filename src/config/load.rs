@@ -135,7 +135,7 @@ fn override_key(key: &str, value: &str, origin: &str, origins: &mut Origins) -> 
     };
     match key.split_once('.') {
         Some(("server", _)) => Err(wrong("the servers cannot be overridden", "edit [[server]] in the file")),
-        Some((section, name)) if plain(section) && plain(name) => {
+        Some((section, name)) if plain(section) && name.split('.').all(plain) => {
             origins.overrides.insert(key.to_string(), origin.to_string());
             Ok(())
         }
@@ -166,7 +166,11 @@ fn sort(values: Map<String, Value>, origins: Origins) -> Result<Merged, ConfigEr
         }
         check_section(&merged, &name, &value)?;
         let ValueKind::Table(table) = value.kind else { unreachable!("checked just before") };
-        merged.sections.insert(name, table.into_iter().collect());
+        let mut table: Table = table.into_iter().collect();
+        if name == "limits" {
+            take_throttle(&mut merged, &mut table)?;
+        }
+        merged.sections.insert(name, table);
     }
     for name in merged.sections.keys() {
         merged.section(name).check_keys(name)?;
@@ -175,6 +179,17 @@ fn sort(values: Map<String, Value>, origins: Origins) -> Result<Merged, ConfigEr
         server.check_keys("server")?;
     }
     Ok(merged)
+}
+
+/// The section inside `[limits]` becomes one of its own.
+fn take_throttle(merged: &mut Merged, limits: &mut Table) -> Result<(), ConfigError> {
+    let Some(value) = limits.remove("throttle") else { return Ok(()) };
+    let ValueKind::Table(table) = value.kind else {
+        let problem = format!("limits.throttle = {}: this is the name of a section", show(&value));
+        return Err(merged.wrong(problem, format!("write [{}] and its keys below", keys::THROTTLE)));
+    };
+    merged.sections.insert(keys::THROTTLE.to_string(), table.into_iter().collect());
+    Ok(())
 }
 
 /// A section must be one of this version's, and a table.

@@ -14,6 +14,7 @@ mod check;
 mod cluster;
 mod error;
 mod keys;
+mod limits;
 mod load;
 mod members;
 mod preflight;
@@ -38,6 +39,7 @@ pub use acl::AclKeys;
 pub use address::Address;
 pub use error::{ConfigError, EXIT_CONFIG};
 pub use keys::FOUR_LETTER_WORDS;
+pub use limits::LimitKeys;
 
 /// Flags that say which configuration is meant.
 #[derive(clap::Args, Clone, Debug)]
@@ -157,15 +159,6 @@ pub struct AdminKeys {
     pub enabled: bool,
     /// The commands that the client port answers; `"*"` in the file is all of them.
     pub four_letter_words: BTreeSet<String>,
-}
-
-/// `[limits]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LimitKeys {
-    /// The longest frame of a client, in bytes.
-    pub max_frame: usize,
-    /// Requests in the server before sockets are left unread.
-    pub max_outstanding: u32,
 }
 
 /// One `[[server]]`.
@@ -338,9 +331,10 @@ impl Cluster {
             format!("peer.notification_max={}", time(p.notification_max)),
             format!("admin.enabled={} admin.four_letter_words={}", self.admin.enabled, words.join(",")),
             self.acl.effective(),
-            format!("limits.max_frame={}B", self.limits.max_frame),
-            format!("limits.max_outstanding={}", self.limits.max_outstanding),
         ]
+        .into_iter()
+        .chain(self.limits.effective())
+        .collect::<Vec<_>>()
         .join(" ")
     }
 }

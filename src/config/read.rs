@@ -178,6 +178,32 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// A number from 0 to 1.
+    pub(super) fn fraction(&self, key: &str) -> Read<f64> {
+        let Some(value) = self.values.get(key) else { return Ok(None) };
+        let number = match &value.kind {
+            ValueKind::Float(number) => Some(*number),
+            ValueKind::I64(number) => Some(*number as f64),
+            ValueKind::String(text) => text.parse().ok(),
+            _ => None,
+        };
+        match number {
+            Some(number) if (0.0..=1.0).contains(&number) => Ok(Some(number)),
+            Some(_) => Err(self.out_of_range(key, &0, &1)),
+            None => Err(self.wrong(key, "it is no number", "write a number from 0 to 1, as 0.02")),
+        }
+    }
+
+    /// Keys that do nothing unless another one is set, which it is not.
+    pub(super) fn none_of(&self, keys: &[&str], without: &str) -> Result<(), ConfigError> {
+        match keys.iter().find(|key| self.values.contains_key(**key)) {
+            Some(key) => {
+                Err(self.wrong(key, format!("it does nothing without {without}"), "set both, or none"))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// A list of words; in a variable or a flag they are separated by commas.
     pub(super) fn words(&self, key: &str) -> Read<Vec<String>> {
         let no_list = || self.wrong(key, "it is no list of words", r#"write it as ["srvr", "ruok"]"#);

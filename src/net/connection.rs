@@ -35,6 +35,7 @@ use zabra_actors::types::{Auth, ConnectRequest, Op, Request, SessionId, ZkError}
 
 use super::auth::Refusal;
 use super::figures::READS;
+use super::large::TooLarge;
 use super::listener::Clients;
 use super::outbox::outbox;
 use super::registry::Admitted;
@@ -76,6 +77,12 @@ pub(super) enum End {
     Idle,
     /// It does not read what it asked for.
     TooSlow,
+    /// There are too many handshakes.
+    Throttled,
+    /// A request is large, and one too many.
+    TooLarge(TooLarge),
+    /// It has waited in vain for its request to be taken.
+    Stale,
     /// This server stops.
     Stopped,
 }
@@ -92,6 +99,9 @@ impl fmt::Display for End {
             End::TooSlow => {
                 write!(f, "it does not read; more than {} bytes wait for it", delivery::MAX_QUEUED)
             }
+            End::Throttled => f.write_str("limits.throttle: no token is left for another handshake"),
+            End::TooLarge(e) => e.fmt(f),
+            End::Stale => f.write_str("limits.throttle: its request was dropped, being stale"),
             End::Stopped => f.write_str("this server stops"),
         }
     }
@@ -112,6 +122,7 @@ pub(super) async fn serve(mut socket: TcpStream, admitted: Admitted, clients: Ar
     let first = first_frame(&mut socket, &mut buffer, &admitted, &clients);
     let end = match stop.or(timeout_at(deadline, first)).await {
         Some(Ok(Ok(First::Word(word)))) => answer_word(socket, word, &admitted, &clients, &mut stop).await,
+        Some(Ok(Ok(First::Connect(request)))) if !clients.admits(&request) => End::Throttled,
         Some(Ok(Ok(First::Connect(request)))) => {
             converse(socket, buffer, request, &admitted, &clients, &mut stop).await
         }
@@ -121,6 +132,11 @@ pub(super) async fn serve(mut socket: TcpStream, admitted: Admitted, clients: Ar
     };
     match &end {
         End::Violation(what) => clients.complain_of(admitted.figures.remote.ip(), what),
+        End::Throttled => clients.stats.connection_rejected.inc(),
+        End::TooLarge(too_large) => {
+            clients.stats.large_requests_rejected.inc();
+            clients.complain_of(admitted.figures.remote.ip(), &too_large.to_string());
+        }
         End::NotServing => clients.stats.cnxn_closed_without_zk_server_running.inc(),
         End::Idle if admitted.figures.session().is_none() => {
             clients.stats.sessionless_connections_expired.inc();
@@ -177,6 +193,12 @@ async fn first_frame(
 }
 
 fn take_frame(buffer: &mut BytesMut, clients: &Clients) -> Result<Option<bytes::Bytes>, End> {
+    if clients.large.has_limit()
+        && let Some(length) = buffer.first_chunk().map(|length| i32::from_be_bytes(*length))
+    {
+        // Nonsense is refused below.
+        clients.large.announce(usize::try_from(length).unwrap_or(0)).map_err(End::TooLarge)?;
+    }
     jute::take_frame(buffer, clients.settings.max_frame).map_err(|e| End::Violation(e.to_string()))
 }
 
@@ -301,7 +323,16 @@ async fn read(socket: &mut OwnedReadHalf, mut buffer: BytesMut, mut ids: Auth, t
         };
         let taken = requests.len();
         let last = requests.last().is_some_and(is_last);
-        talk.ask(requests);
+        match &talk.clients.door {
+            None => talk.ask(requests),
+            Some(door) => {
+                talk.figures.end(READS);
+                if let Err(end) = door.pass(requests, socket, talk).await {
+                    return end;
+                }
+                talk.figures.begin(READS);
+            }
+        }
         if last {
             talk.figures.end(READS);
             return std::future::pending().await;
@@ -333,6 +364,7 @@ fn take_requests(
     let mut requests = Vec::new();
     while requests.len() < allowance {
         let Some(frame) = take_frame(buffer, &talk.clients)? else { break };
+        talk.arrived(frame.len()).map_err(End::TooLarge)?;
         let (xid, decoded) = jute::decode_request(frame)
             .map_err(|e| End::Violation(format!("no whole request header: {e}")))?;
         let settings = &talk.clients.settings.auth;

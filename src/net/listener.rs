@@ -6,6 +6,8 @@
 //!
 //! Deliberately absent: TLS, throttling of new connections.
 
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicI64, AtomicUsize};
@@ -20,10 +22,14 @@ use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep};
 use zabra_actors::handle::Brain;
 use zabra_actors::stats::Stats;
+use zabra_actors::types::{ConnectRequest, SessionId};
 
 use super::auth::AuthSettings;
 use super::complaints::Complaints;
+use super::connection_throttle::{Bucket, ConnectionThrottle, Wanted};
+use super::large::{LargeInFlight, LargeRequests};
 use super::registry::{Admitted, Excess, Registry};
+use super::request_throttle::{Door, RequestThrottle};
 use super::stop::{Stop, Stopper, stop};
 use super::words::{Conf, TRACE_MASK};
 use super::{bind, connection};
@@ -44,6 +50,12 @@ pub struct ClientSettings {
     pub max_frame: usize,
     /// Requests of all clients together that may wait for their answers before sockets are left unread.
     pub max_outstanding: usize,
+    /// Limits on large requests, if any.
+    pub large_requests: Option<LargeRequests>,
+    /// Limits on requests, if any.
+    pub request_throttle: Option<RequestThrottle>,
+    /// Limits on new connections, if any.
+    pub connection_throttle: Option<ConnectionThrottle>,
     /// Four-letter words that are answered; `*` stands for all.
     pub four_letter_words: Vec<String>,
     /// Which auth packets are worth what.
@@ -64,6 +76,12 @@ pub(super) struct Clients {
     pub(super) registry: Arc<Registry>,
     /// Requests of all connections that wait for their answers.
     pub(super) outstanding: AtomicUsize,
+    /// The bytes of large requests that wait for their answers.
+    pub(super) large: LargeInFlight,
+    /// Where requests wait if they are throttled.
+    pub(super) door: Option<Door>,
+    /// Where handshakes take their tokens if connections are throttled.
+    bucket: Option<Mutex<Bucket>>,
     /// When this process began, for `zk_uptime` and the steps of idle connections.
     pub(super) started: Instant,
     /// The system's monotonic clock at that moment, in ms.
@@ -90,6 +108,28 @@ impl Clients {
     /// A moment by the system's monotonic clock, in ms: what Apache shows as `lresp`.
     pub(super) fn monotonic_ms(&self, at: Instant) -> u64 {
         self.started_monotonic_ms + (at - self.started).as_millis() as u64
+    }
+
+    /// May this handshake come in? A token is taken.
+    pub(super) fn admits(&self, request: &ConnectRequest) -> bool {
+        let Some(bucket) = &self.bucket else { return true };
+        let wanted = match request.session {
+            SessionId::NONE if self.settings.local_sessions => Wanted::Local,
+            SessionId::NONE => Wanted::Global,
+            _ => Wanted::Renew,
+        };
+        let mut bucket = bucket.lock().expect("no holder of this lock panics");
+        let admitted = bucket.admit(wanted, self.started.elapsed(), dice());
+        if admitted {
+            self.stats.connection_token_deficit.observe(bucket.deficit());
+        }
+        admitted
+    }
+
+    /// The chance that a handshake is refused at random.
+    pub(super) fn drop_chance(&self) -> f64 {
+        let chance = |bucket: &Mutex<Bucket>| bucket.lock().expect("no holder of this lock panics").chance();
+        self.bucket.as_ref().map_or(0.0, chance)
     }
 
     fn complaints(&self) -> MutexGuard<'_, Complaints> {
@@ -134,6 +174,12 @@ impl Listener {
         let (per_ip, total) = (settings.max_connections_per_ip, settings.max_connections);
         let clients = Arc::new(Clients {
             registry: Arc::new(Registry::new(per_ip, total, stats.clone())),
+            large: LargeInFlight::new(settings.large_requests),
+            door: settings.request_throttle.clone().map(Door::new),
+            bucket: settings
+                .connection_throttle
+                .clone()
+                .map(|of| Mutex::new(Bucket::new(of, Duration::ZERO))),
             settings,
             brain,
             stats,
@@ -160,6 +206,12 @@ impl Listener {
     pub async fn close(&self) {
         self.stopper.stop().await;
     }
+}
+
+/// At random from 0 (included) to 1 (excluded). Every state that std makes for hash tables is another one.
+fn dice() -> f64 {
+    let random = RandomState::new().hash_one(0);
+    (random >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 /// The system's monotonic clock in ms.

@@ -6,6 +6,7 @@
 //! | `connection` | one client: bytes into requests |
 //! | `delivery` | the same client, the other way: replies and events into bytes |
 //! | `talk` | what both halves know: requests without an answer, back-pressure, latency |
+//! | `request_throttle`, `connection_throttle`, `large` | limits on requests and handshakes, if they are set |
 //! | `auth` | what an auth packet is worth |
 //! | `registry`, `figures`, `tags` | who is connected and does what, for limits and for operators |
 //! | `words` | what `nc` is told: the four-letter words |
@@ -23,15 +24,18 @@
 mod auth;
 mod complaints;
 mod connection;
+mod connection_throttle;
 mod delivery;
 mod figures;
 mod frame;
 mod hello;
+mod large;
 mod link;
 mod links;
 mod listener;
 mod outbox;
 mod registry;
+mod request_throttle;
 mod stop;
 mod tags;
 mod talk;
@@ -40,8 +44,11 @@ mod words;
 use std::io;
 
 pub use auth::AuthSettings;
+pub use connection_throttle::{ConnectionThrottle, Weights};
+pub use large::LargeRequests;
 pub use links::{Links, LinksSettings, PeerAddr};
 pub use listener::{ClientSettings, Listener};
+pub use request_throttle::RequestThrottle;
 pub use words::{Conf, QuorumConf};
 
 /// A listening socket; the error says for whom, where, and what to do.

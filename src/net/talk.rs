@@ -6,8 +6,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -17,6 +17,7 @@ use zabra_actors::jute;
 use zabra_actors::types::{ConnId, ConnectResponse, Reply, Request};
 
 use super::figures::{Figures, Operations};
+use super::large::{LargeOnes, TooLarge};
 use super::listener::Clients;
 use super::registry::Admitted;
 use super::tags;
@@ -61,11 +62,13 @@ struct Pending {
 pub(super) struct InBrain {
     clients: Arc<Clients>,
     mine: AtomicUsize,
+    /// Kept only if large requests have a limit.
+    large: Mutex<LargeOnes>,
 }
 
 impl InBrain {
     pub(super) fn new(clients: Arc<Clients>) -> InBrain {
-        InBrain { clients, mine: AtomicUsize::new(0) }
+        InBrain { clients, mine: AtomicUsize::new(0), large: Mutex::default() }
     }
 
     fn asked(&self, count: usize) {
@@ -77,7 +80,28 @@ impl InBrain {
     pub(super) fn answered(&self, count: usize) {
         let left = self.mine.fetch_update(Relaxed, Relaxed, |mine| Some(mine.saturating_sub(count)));
         let before = left.expect("the update always gives a value");
-        self.clients.outstanding.fetch_sub(before.min(count), Relaxed);
+        let answered = before.min(count);
+        self.clients.outstanding.fetch_sub(answered, Relaxed);
+        if let Some(door) = &self.clients.door {
+            door.left(answered);
+        }
+        if self.clients.large.has_limit() {
+            let bytes = self.large().answered(count as u64);
+            self.clients.large.finish(bytes);
+        }
+    }
+
+    /// A request has come in whole. An error: it is large, and one too many.
+    pub(super) fn arrived(&self, size: usize) -> Result<(), TooLarge> {
+        if self.clients.large.has_limit() {
+            let large = self.clients.large.arrive(size)?;
+            self.large().asked(large);
+        }
+        Ok(())
+    }
+
+    fn large(&self) -> MutexGuard<'_, LargeOnes> {
+        self.large.lock().expect("no holder of this lock panics")
     }
 }
 
@@ -136,6 +160,11 @@ impl Talk {
         let room = self.clients.settings.max_outstanding.saturating_sub(of_all);
         let least = usize::from(own == 0);
         room.min(MAX_OUTSTANDING.saturating_sub(own)).max(least)
+    }
+
+    /// A request has come in whole. An error: it is large, and one too many.
+    pub(super) fn arrived(&self, size: usize) -> Result<(), TooLarge> {
+        self.in_brain.arrived(size)
     }
 
     /// Sends requests to the brain.

@@ -26,7 +26,7 @@ pub(super) struct Server {
     pub(super) listener: Listener,
     pub(super) stats: Arc<Stats>,
     opened: Heard<Opened>,
-    clients: Heard<FromClient>,
+    pub(super) clients: Heard<FromClient>,
 }
 
 fn conf() -> Conf {
@@ -81,6 +81,9 @@ pub(super) fn settings() -> ClientSettings {
         max_connections: 0,
         max_frame: 1000,
         max_outstanding: 1000,
+        large_requests: None,
+        request_throttle: None,
+        connection_throttle: None,
         four_letter_words: ["ruok", "srvr", "stat", "mntr", "isro"].map(String::from).to_vec(),
         auth: AuthSettings::default(),
         standalone: false,
@@ -130,7 +133,7 @@ impl Server {
         (socket, sink, conn)
     }
 
-    async fn next_handshake(&mut self) -> (Box<dyn ClientSink>, ConnId) {
+    pub(super) async fn next_handshake(&mut self) -> (Box<dyn ClientSink>, ConnId) {
         let opened = self.opened.next().await;
         match self.clients.next().await {
             FromClient::Connect { conn, request } => {
@@ -148,7 +151,7 @@ impl Server {
         }
     }
 
-    async fn assert_disconnected(&mut self, expected: ConnId) {
+    pub(super) async fn assert_disconnected(&mut self, expected: ConnId) {
         match self.clients.next().await {
             FromClient::Disconnected(conn) => assert_eq!(conn, expected),
             other => panic!("expected a disconnect, got {other:?}"),
@@ -175,17 +178,17 @@ fn connect_request() -> ConnectRequest {
     }
 }
 
-fn connect_frame() -> BytesMut {
+pub(super) fn connect_frame() -> BytesMut {
     let mut out = BytesMut::new();
     jute::encode_connect_request(&connect_request(), &mut out);
     out
 }
 
-fn response(timeout_ms: i32) -> ConnectResponse {
+pub(super) fn response(timeout_ms: i32) -> ConnectResponse {
     ConnectResponse { timeout_ms, session: SessionId(77), password: [7; 16], read_only: Some(false) }
 }
 
-fn requests(ops: &[(i32, Op)]) -> BytesMut {
+pub(super) fn requests(ops: &[(i32, Op)]) -> BytesMut {
     let mut out = BytesMut::new();
     for (xid, op) in ops {
         jute::encode_request(*xid, op, &mut out).expect("small");
@@ -193,19 +196,19 @@ fn requests(ops: &[(i32, Op)]) -> BytesMut {
     out
 }
 
-fn pings(xids: std::ops::Range<i32>) -> BytesMut {
+pub(super) fn pings(xids: std::ops::Range<i32>) -> BytesMut {
     requests(&xids.map(|xid| (xid, Op::Ping)).collect::<Vec<_>>())
 }
 
-fn exists(path: &str) -> Op {
+pub(super) fn exists(path: &str) -> Op {
     Op::Exists { path: path.into(), watch: false }
 }
 
-fn ok(xid: i32) -> Deliver {
+pub(super) fn ok(xid: i32) -> Deliver {
     Deliver::Reply(Reply { xid, zxid: Zxid(5), result: Ok(ReplyBody::Empty) })
 }
 
-fn xids(requests: &[Request]) -> Vec<i32> {
+pub(super) fn xids(requests: &[Request]) -> Vec<i32> {
     requests.iter().map(|request| request.xid).collect()
 }
 
@@ -216,13 +219,13 @@ pub(super) async fn read_frame(socket: &mut TcpStream) -> Bytes {
     frame.into()
 }
 
-async fn read_xid(socket: &mut TcpStream) -> i32 {
+pub(super) async fn read_xid(socket: &mut TcpStream) -> i32 {
     let frame = read_frame(socket).await;
     i32::from_be_bytes(frame[..4].try_into().expect("a header"))
 }
 
 /// The other side closes without another byte. Unread bytes of ours may make that a reset.
-async fn assert_closed(socket: &mut TcpStream) {
+pub(super) async fn assert_closed(socket: &mut TcpStream) {
     let mut byte = [0];
     match soon(socket.read(&mut byte)).await {
         Ok(0) => {}

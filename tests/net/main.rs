@@ -3,6 +3,7 @@
 
 mod clients;
 mod links;
+mod throttle;
 mod words;
 
 use std::sync::{Arc, Mutex};

@@ -69,7 +69,10 @@ pub fn of(op: &Op) -> i32 {
         Op::Auth(_) => AUTH,
         Op::CreateSession { .. } => CREATE_SESSION,
         Op::CloseSession => CLOSE_SESSION,
-        Op::Undecodable { opcode } | Op::Senseless { opcode } | Op::Unknown { opcode } => *opcode,
+        Op::Undecodable { opcode }
+        | Op::Senseless { opcode }
+        | Op::Throttled { opcode }
+        | Op::Unknown { opcode } => *opcode,
     }
 }
 

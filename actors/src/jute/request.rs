@@ -368,6 +368,7 @@ pub(super) fn write_op(w: &mut Writer<'_>, op: &Op) {
         | Op::WhoAmI
         | Op::CloseSession
         | Op::Undecodable { .. }
+        | Op::Throttled { .. }
         | Op::Senseless { .. }
         | Op::Unknown { .. } => {}
         Op::Auth(_) => {

@@ -101,6 +101,8 @@ pub enum Op {
     Undecodable { opcode: i32 },
     /// A write whose body reads, but has null where no null can be: MarshallingError, under its own zxid.
     Senseless { opcode: i32 },
+    /// It has waited at this server for too long: ThrottledOp. Made by the connection, never forwarded.
+    Throttled { opcode: i32 },
     /// An opcode that nobody has: Unimplemented, then the connection is closed.
     Unknown { opcode: i32 },
 }

@@ -63,6 +63,12 @@ impl Lines {
         self.add("connection_request_count", stats.connection_request_count.get());
         self.add("connection_revalidate_count", stats.connection_revalidate_count.get());
         self.add("connection_rejected", stats.connection_rejected.get());
+        self.add("connection_drop_probability", java_double(clients.drop_chance()));
+        self.add("throttled_ops", stats.throttled_ops.get());
+        self.add("stale_requests", stats.stale_requests.get());
+        self.add("stale_requests_dropped", stats.stale_requests_dropped.get());
+        self.add("request_throttle_wait_count", stats.request_throttle_wait_count.get());
+        self.add("large_requests_rejected", stats.large_requests_rejected.get());
         self.add("connection_drop_count", stats.connection_drop_count.get());
         self.add("sessionless_connections_expired", stats.sessionless_connections_expired.get());
         let unserved = stats.cnxn_closed_without_zk_server_running.get();
@@ -116,9 +122,12 @@ impl Lines {
         self.summary("fsynctime", stats.fsynctime_us.snapshot(), US);
         self.summary("snapshottime", stats.snapshottime_us.snapshot(), US);
         self.summary("sync_processor_batch_size", stats.sync_batch_size.snapshot(), 1);
-        for (name, summary) in
-            [("readlatency", &stats.readlatency_us), ("updatelatency", &stats.updatelatency_us)]
-        {
+        self.summary("connection_token_deficit", stats.connection_token_deficit.snapshot(), 1);
+        for (name, summary) in [
+            ("readlatency", &stats.readlatency_us),
+            ("updatelatency", &stats.updatelatency_us),
+            ("request_throttle_queue_time_ms", &stats.request_throttle_queue_time_us),
+        ] {
             let values = summary.snapshot();
             self.summary(name, values, US);
             self.add(&format!("p50_{name}"), values.p50 / US);

@@ -264,6 +264,8 @@ impl Replica {
                 reply(conn, xid, NO_ZXID, Err(ZkError::Unimplemented), out);
                 self.close(conn, out);
             }
+            // Nothing is done: it came too late to be worth it.
+            Op::Throttled { .. } => reply(conn, xid, zxid, Err(ZkError::ThrottledOp), out),
             // A body that makes no sense: the frame was whole, so the stream goes on.
             Op::Undecodable { .. } => reply(conn, xid, zxid, Err(ZkError::MarshallingError), out),
             // A look into the tree, and perhaps a watch on what was seen.

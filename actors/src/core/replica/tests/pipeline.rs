@@ -34,6 +34,22 @@ fn reads_wait_for_the_own_writes_before_them() {
 }
 
 #[test]
+fn a_throttled_request_is_refused_in_its_turn_and_takes_no_zxid() {
+    let mut server = Server::leader();
+    let (c, _) = server.client();
+    server.ask_all(vec![
+        request(c, 1, create("/a", 0)),
+        request(c, 2, Op::Throttled { opcode: crate::jute::opcode::CREATE }),
+        request(c, 3, create("/b", 0)),
+    ]);
+    assert_eq!((server.told(), server.proposed.len()), (vec![], 2));
+    server.commit_one();
+    assert_eq!(server.told(), ["changed Created /a", "c1 #1 z2 path /a", "c1 #2 z2 ThrottledOp"]);
+    server.commit_one();
+    assert_eq!(server.told(), ["changed Created /b", "c1 #3 z3 path /b"]);
+}
+
+#[test]
 fn a_sync_waits_for_its_word() {
     let mut server = Server::leader();
     let (c, _) = server.client();

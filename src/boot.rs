@@ -196,6 +196,7 @@ fn start_brain(
             max_ms: cluster.peer.notification_max.as_millis() as u64,
         },
         settings,
+        containers: cluster.znode.containers(),
         snap_count: cluster.storage.snap_count,
         snap_size: cluster.storage.snap_size,
         txn_store: Box::new(txn_store),

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use ensemble::{Ensemble, stderr, zabra};
 use zabra::config::{Cluster, EXIT_CONFIG};
+use zabra_actors::core::prepare::Rules;
 use zabra_actors::types::{Membership, Sid};
 
 /// Two servers, correct; cases put their mistake around it.
@@ -65,6 +66,9 @@ fn everything_has_a_default_but_the_servers() {
     assert_eq!((cluster.client.max_connections_per_ip, cluster.client.max_connections), (Some(60), None));
     assert_eq!((cluster.limits.max_frame, cluster.limits.max_outstanding), (1_048_575, 1000));
     assert_eq!(cluster.admin.four_letter_words.iter().collect::<Vec<_>>(), ["srvr"]);
+    let (containers, rules) = (cluster.znode.containers(), cluster.rules());
+    assert_eq!((containers.check_interval_ms, containers.max_per_minute), (60_000, 10_000));
+    assert_eq!(rules, Rules::default());
     let timing = cluster.timing();
     assert_eq!((timing.tick_ms, timing.init_limit_ms, timing.sync_limit_ms), (2_000, 20_000, 10_000));
     let ensemble = cluster.ensemble(Sid(2));
@@ -142,6 +146,11 @@ fn every_key_is_read() {
         enforce = ["ip", "digest"]
         ensemble_names = ["prod"]
         require_sasl = false
+        [znode]
+        extended_types = true
+        container_check_interval = "10s"
+        container_max_per_minute = 600
+        container_max_never_used = "5m"
         [[server]]
         id = 254
         role = "participant"
@@ -161,7 +170,9 @@ fn every_key_is_read() {
          client.local_sessions=true client.upgrade_local_sessions=true client.read_only_mode=true \
          peer.connect_timeout=1s peer.notification_min=10ms peer.notification_max=100ms admin.enabled=false \
          admin.four_letter_words=isro,mntr,ruok acl.skip=true acl.digest=true acl.super_digest=set \
-         acl.enforce=digest,ip acl.ensemble_names=prod limits.max_frame=4194304B limits.max_outstanding=10 \
+         acl.enforce=digest,ip acl.ensemble_names=prod znode.extended_types=true \
+         znode.container_check_interval=10s znode.container_max_per_minute=600 \
+         znode.container_max_never_used=5m limits.max_frame=4194304B limits.max_outstanding=10 \
          limits.large_request_threshold=1048576B limits.large_request_max_bytes=8388608B \
          limits.throttle.max_requests=100 limits.throttle.stall_time=50ms limits.throttle.drop_stale=false \
          limits.throttle.stale_connection_check=false limits.throttle.stale_latency_check=true \
@@ -172,6 +183,9 @@ fn every_key_is_read() {
          limits.throttle.connection_global_session_weight=4 limits.throttle.connection_renew_session_weight=3 \
          limits.throttle.connection_local_session_weight=2"
     );
+    let (containers, rules) = (cluster.znode.containers(), cluster.rules());
+    assert_eq!((containers.check_interval_ms, containers.max_per_minute), (10_000, 600));
+    assert_eq!((rules.extended_types, rules.max_never_used_ms, rules.acl.skip), (true, 300_000, true));
     let server = &cluster.servers[&Sid(254)];
     assert_eq!(
         (server.client.to_string(), server.peer.to_string()),
@@ -388,6 +402,10 @@ const WRONG_FILES: &[(&str, &str)] = &[
     (
         "[acl]\nrequire_sasl = true",
         "acl.require_sasl = true: this is specified but not supported yet; remove it or write false",
+    ),
+    (
+        "[znode]\ncontainer_max_per_minute = 0",
+        "znode.container_max_per_minute = 0: it is out of range; allowed is 1 to 1000000",
     ),
     ("[tls]\nkey = \"k\"", "[tls]: this section is specified but not supported yet; remove it"),
 ];

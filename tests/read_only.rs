@@ -99,6 +99,7 @@ impl Server {
                 rules: Default::default(),
                 local_sessions: LocalSessions::Off,
             },
+            containers: Default::default(),
             snap_count: 1000,
             snap_size: u64::MAX,
             txn_store: Box::new(txns),

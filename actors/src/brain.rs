@@ -5,6 +5,7 @@ use std::sync::Arc;
 use actix::prelude::*;
 use slog::{Logger, o};
 
+use crate::core::containers;
 use crate::core::election::Pauses;
 use crate::core::leader::Timing;
 use crate::core::quorum::Ensemble;
@@ -40,6 +41,8 @@ pub struct Parts {
     pub pauses: Pauses,
     /// Session bounds and ids.
     pub settings: Settings,
+    /// When the leader looks for containers that are over.
+    pub containers: containers::Settings,
     /// Transactions between snapshots.
     pub snap_count: u64,
     /// Bytes of log between snapshots.
@@ -126,7 +129,7 @@ pub fn start(
             stats: stats.clone(),
             log: child("replica"),
         };
-        let replica = Replica::new(settings, snapshot_due, neighbours, outside).start();
+        let replica = Replica::new(settings, parts.containers, snapshot_due, neighbours, outside).start();
         session_tracker.do_send(ReportTo(replica.clone().recipient()));
         clients = Some(replica.clone());
         let election = election.start();

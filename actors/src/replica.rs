@@ -4,10 +4,12 @@
 //! message to the watch manager, all proposals in one to the leader, all forwarded writes in one.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use actix::prelude::*;
 use slog::Logger;
 
+use crate::core::containers::{self, ContainerManager};
 use crate::core::replica::{Effect, Input, Replica as Core, Settings};
 use crate::core::snapshots::SnapshotDue;
 use crate::core::tree::Tree;
@@ -115,15 +117,20 @@ pub struct Replica {
     snapshot_due: SnapshotDue,
     /// As long as it lives, a snapshot that was ordered is not written yet.
     in_work: Weak<()>,
+    containers: ContainerManager,
     effects: Vec<Effect>,
     outside: Outside,
     meter: Meter,
 }
 
+/// How often the container manager is told the time.
+const TICK: Duration = Duration::from_millis(50);
+
 impl Replica {
     /// A replica of a fresh tree, which serves nobody until it is told to.
     pub fn new(
         settings: Settings,
+        containers: containers::Settings,
         snapshot_due: SnapshotDue,
         neighbours: Neighbours,
         outside: Outside,
@@ -136,6 +143,7 @@ impl Replica {
             neighbours,
             snapshot_due,
             in_work: Weak::new(),
+            containers: ContainerManager::new(containers),
             effects: Vec::new(),
             outside,
             meter,
@@ -149,6 +157,25 @@ impl Replica {
 
     fn step(&mut self, input: Input) {
         self.core.step(input, &mut self.effects);
+    }
+
+    /// What the container manager wants is done at once: the tree is here.
+    fn containers(&mut self, input: containers::Input) {
+        let (now, wall) = (self.outside.clock.now(), self.outside.wall.now());
+        let mut wanted = Vec::new();
+        self.containers.step(input, &mut wanted);
+        for effect in wanted {
+            match effect {
+                containers::Effect::Look(after) => {
+                    let page = self.core.mortals_over(wall, after);
+                    self.containers(containers::Input::Found { now, page });
+                }
+                containers::Effect::Delete(path) => {
+                    slog::debug!(self.outside.log, "Attempting to delete candidate container"; "path" => &*path);
+                    self.step(Input::DeleteContainer { now: wall, path });
+                }
+            }
+        }
     }
 
     fn commit(&mut self, entries: Vec<Arc<Entry>>) {
@@ -246,8 +273,14 @@ impl Replica {
                 tracker.do_send(sessions::Input::Touched { now, batch, sessions, local });
             }
             Effect::Closed(session) => tracker.do_send(sessions::Input::Closed(session)),
-            Effect::Lead(sessions) => tracker.do_send(sessions::Input::Lead { now, sessions }),
-            Effect::Learn => tracker.do_send(sessions::Input::Learn),
+            Effect::Lead(sessions) => {
+                tracker.do_send(sessions::Input::Lead { now, sessions });
+                self.containers(containers::Input::Lead { now });
+            }
+            Effect::Learn => {
+                tracker.do_send(sessions::Input::Learn);
+                self.containers(containers::Input::Learn);
+            }
         }
     }
 
@@ -268,6 +301,10 @@ impl Actor for Replica {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         work_in_turns(ctx);
+        ctx.run_interval(TICK, |replica, _| {
+            replica.containers(containers::Input::Tick { now: replica.outside.clock.now() });
+            replica.flush();
+        });
     }
 }
 

@@ -13,7 +13,8 @@ use super::read::Section;
 use crate::disk::Compression;
 
 use super::{
-    AclKeys, Address, AdminKeys, ClientKeys, Cluster, PeerKeys, Server, StorageKeys, TimingKeys, keys, limits,
+    AclKeys, Address, AdminKeys, ClientKeys, Cluster, PeerKeys, Server, StorageKeys, TimingKeys, ZnodeKeys,
+    keys, limits,
 };
 
 /// A tick below this is mostly overhead, one above it makes failures last for hours.
@@ -54,6 +55,7 @@ pub(super) fn read(merged: &Merged) -> Result<Cluster, ConfigError> {
             client.local_sessions != LocalSessions::Off,
         )?,
         acl: AclKeys::read(&merged.section("acl"))?,
+        znode: ZnodeKeys::read(&merged.section("znode"))?,
         servers: servers(merged, &place)?,
         overridden: merged.origins.overrides.clone(),
         file,

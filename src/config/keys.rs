@@ -46,6 +46,7 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
         ],
     ),
     ("acl", super::acl::KEYS),
+    ("znode", super::znode::KEYS),
     ("server", &["id", "role", "client", "peer", "admin", "data_dir", "txn_log_dir", "weight", "group"]),
 ];
 

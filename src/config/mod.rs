@@ -19,6 +19,7 @@ mod load;
 mod members;
 mod preflight;
 mod read;
+mod znode;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -40,6 +41,7 @@ pub use address::Address;
 pub use error::{ConfigError, EXIT_CONFIG};
 pub use keys::FOUR_LETTER_WORDS;
 pub use limits::LimitKeys;
+pub use znode::ZnodeKeys;
 
 /// Flags that say which configuration is meant.
 #[derive(clap::Args, Clone, Debug)]
@@ -89,6 +91,8 @@ pub struct Cluster {
     pub limits: LimitKeys,
     /// `[acl]`.
     pub acl: AclKeys,
+    /// `[znode]`.
+    pub znode: ZnodeKeys,
     /// `[[server]]`, by id; never empty.
     pub servers: BTreeMap<Sid, Server>,
     /// Keys that a variable or a flag has set, and which.
@@ -274,7 +278,12 @@ impl Cluster {
 
     /// What clients' requests are judged by.
     pub fn rules(&self) -> Rules {
-        Rules { acl: self.acl.rules() }
+        let never_used = millis(self.znode.container_max_never_used);
+        Rules {
+            acl: self.acl.rules(),
+            extended_types: self.znode.extended_types,
+            max_never_used_ms: i64::try_from(never_used).expect("the range was checked at load"),
+        }
     }
 
     /// What is allowed and yet probably not meant; one line each.
@@ -331,6 +340,7 @@ impl Cluster {
             format!("peer.notification_max={}", time(p.notification_max)),
             format!("admin.enabled={} admin.four_letter_words={}", self.admin.enabled, words.join(",")),
             self.acl.effective(),
+            self.znode.effective(),
         ]
         .into_iter()
         .chain(self.limits.effective())

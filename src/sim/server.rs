@@ -8,6 +8,7 @@ use std::time::Duration;
 use slog::Logger;
 use tokio::sync::mpsc;
 use zabra_actors::brain::{Parts, Placement, Running, start};
+use zabra_actors::core::containers;
 use zabra_actors::core::election::Pauses;
 use zabra_actors::core::leader::Timing;
 use zabra_actors::core::prepare::Rules;
@@ -116,8 +117,10 @@ impl SimServer {
                 first_session: session_id_base(sid, wall.now()),
                 config: None,
                 local_sessions: LocalSessions::Off,
-                rules: Rules::default(),
+                rules: Rules { extended_types: true, ..Rules::default() },
             },
+            // Often, since runs are short.
+            containers: containers::Settings { check_interval_ms: 500, ..Default::default() },
             snap_count,
             snap_size: u64::MAX,
             txn_store: Box::new(WatchedTxns { watched: watched.clone(), store: txns }),

@@ -2,6 +2,7 @@
 //! the actor of the same name feeds it and carries out what it says.
 
 pub mod acl;
+pub mod containers;
 pub mod election;
 mod hash;
 pub mod history;

@@ -17,8 +17,7 @@
 //! - an overlay entry lives exactly until its zxid is applied, and then the tree says the same;
 //! - a transaction says what digest the tree has after it: the one before it and what its draft changed.
 //!
-//! Deliberately absent: quotas, reconfiguration, TTL nodes
-//! (Unimplemented, as in Apache while extended types are off) and the reaper of containers.
+//! Deliberately absent: quotas, reconfiguration, and when containers and TTL nodes are looked for (`containers`).
 
 mod multi;
 mod ops;
@@ -31,7 +30,7 @@ mod tests;
 use crate::core::acl;
 use crate::core::tree::{DIGEST_VERSION, Tree};
 use crate::types::{
-    Epoch, Forwarded, Op, SessionId, Sid, Txn, TxnBody, TxnDigest, TxnHeader, WallMillis, ZkError, Zxid,
+    Epoch, Forwarded, Op, SessionId, Sid, Str, Txn, TxnBody, TxnDigest, TxnHeader, WallMillis, ZkError, Zxid,
 };
 use ops::Asker;
 pub use ops::is_ephemeral;
@@ -51,6 +50,10 @@ pub const MAX_LISTED_BYTES: usize = 1 << 20;
 pub struct Rules {
     /// Who may do what.
     pub acl: acl::Rules,
+    /// May there be TTL nodes (Apache's extendedTypesEnabled)?
+    pub extended_types: bool,
+    /// How long a container may stay that never had a child, in ms; 0 is for ever.
+    pub max_never_used_ms: i64,
 }
 
 /// The leader's side of every write: see the module's story.
@@ -111,11 +114,34 @@ impl Preparer {
                 }
             }
         };
-        self.last = zxid;
+        Some(self.seal(TxnHeader { session, cxid, zxid, time: now }, body))
+    }
+
+    /// Makes the next transaction of the deletion of a container or TTL node that was found to be over. It is judged
+    /// once more, since it was found some time ago: `None` when it is not over any more. What has changes
+    /// pending, a new child among them, is left for the next time.
+    pub fn delete_container(&mut self, tree: &Tree, now: WallMillis, path: Str) -> Option<Txn> {
+        let is_over = tree.is_over(&path, now, self.rules.max_never_used_ms);
+        if !is_over || self.overlay.is_pending(&path) || self.last.counter() >= LAST_COUNTER {
+            return None;
+        }
+        let zxid = self.last.next();
+        let mut draft = Draft::new(tree, &self.overlay, zxid, now);
+        let node = draft.get(&path).expect("the tree has just found it");
+        draft.remove(&path, node);
+        let changes = draft.into_changes();
+        self.absorb(zxid, changes);
+        let header = TxnHeader { session: SessionId::NONE, cxid: 0, zxid, time: now };
+        Some(self.seal(header, TxnBody::Delete { path, container: true }))
+    }
+
+    /// The transaction is made: it has the last zxid.
+    fn seal(&mut self, header: TxnHeader, body: TxnBody) -> Txn {
+        self.last = header.zxid;
         // Apache gives one to every transaction but an error that stands alone, and so do we.
         let digest = TxnDigest { version: DIGEST_VERSION, tree: self.digest };
         let digest = (!matches!(body, TxnBody::Error(_))).then_some(digest);
-        Some(Txn { header: TxnHeader { session, cxid, zxid, time: now }, body, digest })
+        Txn { header, body, digest }
     }
 
     fn absorb(&mut self, zxid: Zxid, changes: Changes) {

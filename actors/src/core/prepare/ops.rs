@@ -96,15 +96,15 @@ struct Mode {
 
 impl Mode {
     /// Flags: 1 ephemeral, 2 sequential, 3 both, 4 container, 5 and 6 with a time to live.
-    fn of(kind: CreateKind, flags: i32) -> Result<Mode, ZkError> {
-        if !(0..=6).contains(&flags) {
-            return Err(ZkError::BadArguments);
-        }
-        if flags >= 5 {
-            // Extended types are off, as they are in Apache unless one asks for them.
-            return Err(ZkError::Unimplemented);
-        }
+    fn of(kind: CreateKind, flags: i32, extended_types: bool) -> Result<Mode, ZkError> {
         match kind {
+            _ if !(0..=6).contains(&flags) => Err(ZkError::BadArguments),
+            _ if flags >= 5 && !extended_types => Err(ZkError::Unimplemented),
+            CreateKind::Ttl(1..=tree::MAX_TTL_MS) if flags >= 5 => {
+                Ok(Mode { kind, ephemeral: false, sequential: flags == 6 })
+            }
+            // These flags without a time to live, or with one that does not fit.
+            _ if flags >= 5 => Err(ZkError::BadArguments),
             // A time to live without the flags for it. Apache takes a negative one and then dies of it.
             CreateKind::Ttl(_) => Err(ZkError::BadArguments),
             // Opcode 19 makes a container whatever the flags say; a sequential name is still given.
@@ -119,36 +119,40 @@ impl Mode {
 
 fn create(draft: &mut Draft<'_>, asker: &Asker<'_>, request: Create) -> Result<TxnBody, ZkError> {
     let Create { kind, path, data, acl, flags } = request;
-    let mode = Mode::of(kind, flags)?;
+    let mode = Mode::of(kind, flags, asker.rules.extended_types)?;
     asker.may_create(kind, flags)?;
     paths::validate_create_prefix(&path)?;
     let acl = asker.normal(draft, acl.as_deref())?;
     let parent = parent(draft, &path)?;
     asker.needs(perms::CREATE, &parent.acl)?;
-    let path = if mode.sequential { sequential(&path, parent.stat.cversion) } else { path };
+    let path = if mode.sequential { sequential(&path, parent.stat.cversion)? } else { path };
     paths::validate(&path)?;
     if draft.get(&path).is_some() {
         return Err(ZkError::NodeExists);
     }
-    if parent.session() != SessionId::NONE {
+    if parent.session != SessionId::NONE {
         return Err(ZkError::NoChildrenForEphemerals);
     }
     let owner = tree::owner(mode.kind, asker.session, mode.ephemeral)?;
-    draft.create(&path, NewNode { owner, acl: &acl, data: data.as_ref() });
+    let session = if mode.ephemeral { asker.session } else { SessionId::NONE };
+    draft.create(&path, NewNode { owner, session, acl: &acl, data: data.as_ref() });
     Ok(TxnBody::Create {
         kind: mode.kind,
         path,
         data,
         acl,
         ephemeral: mode.ephemeral,
-        parent_cversion: parent.stat.cversion.wrapping_add(1),
+        parent_cversion: parent.stat.cversion.saturating_add(1),
     })
 }
 
 /// A sequential name: the parent's children ever created, ten digits wide. Plain creates count too, and
-/// deletes do not.
-fn sequential(path: &str, creates: i32) -> Str {
-    format!("{path}{creates:010}").into()
+/// deletes do not. The count ends at 2^31 - 1, which stands for any greater one, so it is no number of a name.
+fn sequential(path: &str, creates: i32) -> Result<Str, ZkError> {
+    if creates == i32::MAX {
+        return Err(ZkError::BadArguments);
+    }
+    Ok(format!("{path}{creates:010}").into())
 }
 
 fn parent(draft: &Draft<'_>, path: &str) -> Result<Node, ZkError> {
@@ -213,10 +217,14 @@ fn check(draft: &mut Draft<'_>, asker: &Asker<'_>, path: Str, version: i32) -> R
     Ok(TxnBody::Check { path, version })
 }
 
-/// The version after this change, if the client expects the right one: -1 expects any. It wraps.
+/// The version after this change, if the client expects the right one: -1 expects any. It wraps, but is never -1
+/// again: no client could expect that one (ZOOKEEPER-4743).
 fn next_version(current: i32, expected: i32) -> Result<i32, ZkError> {
     if expected != -1 && expected != current {
         return Err(ZkError::BadVersion);
     }
-    Ok(current.wrapping_add(1))
+    Ok(match current.wrapping_add(1) {
+        -1 => 0,
+        next => next,
+    })
 }

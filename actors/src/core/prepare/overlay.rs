@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use crate::core::acl::MAX_EXPANSION;
 use crate::core::paths;
-use crate::core::tree::{PersistedStat, Tree, content_crc, is_digested, node_digest, owner_session};
+use crate::core::tree::{PersistedStat, Tree, content_crc, is_digested, node_digest};
 use crate::types::{Acl, SessionId, Str, WallMillis, Zxid};
 
 /// What a later write may ask about a znode. Of the data there is only a checksum.
@@ -27,6 +27,8 @@ pub struct Node {
     pub children: usize,
     /// Who may do what.
     pub acl: Arc<[Acl]>,
+    /// The session of an ephemeral, else [`SessionId::NONE`].
+    pub session: SessionId,
     /// See [`content_crc`].
     content_crc: u32,
     /// What it added to the digest before the draft that changes it.
@@ -34,11 +36,6 @@ pub struct Node {
 }
 
 impl Node {
-    /// The session of an ephemeral, else [`SessionId::NONE`].
-    pub fn session(&self) -> SessionId {
-        owner_session(self.stat.ephemeral_owner).unwrap_or(SessionId::NONE)
-    }
-
     fn digest(&self, path: &str) -> i64 {
         if is_digested(path) { node_digest(self.content_crc, &self.stat) } else { 0 }
     }
@@ -63,6 +60,7 @@ fn applied_node(tree: &Tree, path: &str) -> Option<Node> {
         stat: found.persisted(),
         children: found.child_count(),
         acl: Arc::clone(found.acl()),
+        session: found.session().unwrap_or(SessionId::NONE),
         content_crc: found.content_crc(),
         added: 0,
     };
@@ -97,8 +95,8 @@ impl Overlay {
             if let Some(node) = &mut node {
                 node.added = node.digest(&path);
                 more = more.wrapping_add(node.added);
-                if node.session() != SessionId::NONE {
-                    self.ephemerals.insert((node.session(), path.clone()));
+                if node.session != SessionId::NONE {
+                    self.ephemerals.insert((node.session, path.clone()));
                 }
             }
             self.order.push_back((zxid, path.clone()));
@@ -119,9 +117,9 @@ impl Overlay {
 
     fn forget(&mut self, path: &Str) {
         if let Some(Pending { node: Some(node), .. }) = self.pending.remove(path)
-            && node.session() != SessionId::NONE
+            && node.session != SessionId::NONE
         {
-            self.ephemerals.remove(&(node.session(), path.clone()));
+            self.ephemerals.remove(&(node.session, path.clone()));
         }
     }
 
@@ -136,6 +134,11 @@ impl Overlay {
         paths
     }
 
+    /// Does anything that is not applied yet change this znode?
+    pub fn is_pending(&self, path: &str) -> bool {
+        self.pending.contains_key(path)
+    }
+
     /// Is nothing pending?
     #[cfg(test)]
     pub fn is_empty(&self) -> bool {
@@ -147,6 +150,8 @@ impl Overlay {
 pub struct NewNode<'a> {
     /// The owner field of its Stat: a session, a mark, or 0.
     pub owner: i64,
+    /// The session of an ephemeral, else [`SessionId::NONE`].
+    pub session: SessionId,
     /// Normalised.
     pub acl: &'a [Acl],
     /// `None` is null.
@@ -201,11 +206,8 @@ impl<'a> Draft<'a> {
     pub fn create(&mut self, path: &Str, new: NewNode<'_>) {
         let zxid = self.zxid.0;
         self.with_parent(path, |parent| {
-            // As when it is applied: a count that wraps stays.
-            if let Some(creates) = parent.stat.cversion.checked_add(1) {
-                parent.stat.cversion = creates;
-                parent.stat.pzxid = zxid;
-            }
+            parent.stat.cversion = parent.stat.cversion.saturating_add(1);
+            parent.stat.pzxid = zxid;
             parent.children += 1;
         });
         let stat = PersistedStat {
@@ -220,7 +222,8 @@ impl<'a> Draft<'a> {
         // It may be one that this transaction has deleted before.
         let added = self.changes.get(path).map_or(0, |change| change.added);
         let content_crc = content_crc(path, new.data.map(|data| &data[..]));
-        self.put(path, Node { stat, children: 0, acl: Arc::from(new.acl), content_crc, added });
+        let (session, acl) = (new.session, Arc::from(new.acl));
+        self.put(path, Node { stat, children: 0, acl, session, content_crc, added });
     }
 
     /// The znode, as it was got from here, is gone; its parent counts it no more.

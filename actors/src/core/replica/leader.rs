@@ -1,11 +1,11 @@
-//! What only the leader's replica is asked: writes and sessions of learners, and the end of silent global
-//! sessions. (Local ones end everywhere.)
+//! What only the leader's replica is asked: writes and sessions of learners, the end of silent global sessions
+//! (local ones end everywhere), and that of containers.
 //!
 //! These come by other actors, so they can be late: a replica that does not lead any more drops them. The
 //! learners' links end with the leadership, and the sessions are judged anew by the next leader.
 
 use super::{Effect, Replica, Role};
-use crate::types::{Entry, Forwarded, Op, SessionId, Sid, Tenure, WallMillis};
+use crate::types::{Entry, Forwarded, Op, SessionId, Sid, Str, Tenure, WallMillis};
 
 impl Replica {
     /// Writes of a learner's clients: prepared in the order of the link, like the own ones.
@@ -61,6 +61,14 @@ impl Replica {
             } else {
                 self.expire_global(now, session);
             }
+        }
+    }
+
+    /// A container or TTL node is over, or was when it was found. Nobody waits for an answer.
+    pub(super) fn delete_container(&mut self, now: WallMillis, path: Str) {
+        let Role::Leader(preparer) = &mut self.role else { return };
+        if let Some(txn) = preparer.delete_container(&self.tree, now, path) {
+            self.proposals.push(Entry::new(txn));
         }
     }
 

@@ -44,11 +44,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::core::prepare::{Preparer, Rules};
-use crate::core::tree::Tree;
+use crate::core::tree::{MortalPage, MortalPlace, Tree};
 use crate::core::watches::{Change, Outcome};
 use crate::types::{
-    Auth, ConnId, ConnectRequest, Entry, Forwarded, Request, Service, SessionId, Sid, Tenure, WallMillis,
-    Zxid,
+    Auth, ConnId, ConnectRequest, Entry, Forwarded, Request, Service, SessionId, Sid, Str, Tenure,
+    WallMillis, Zxid,
 };
 use handshake::Handshake;
 use pipeline::{Client, Sent};
@@ -81,6 +81,8 @@ pub enum Input {
     SyncDone,
     /// The session tracker's verdict, on local sessions everywhere, on global ones at the leader (see [`crate::core::sessions::Effect::Expire`]).
     Expire { now: WallMillis, sessions: Vec<SessionId>, seen: u64 },
+    /// Leader: this container or TTL node was found to be over.
+    DeleteContainer { now: WallMillis, path: Str },
     /// Another tree: at start, after a SNAP, after a TRUNC below the old one. Never while serving.
     Install(Box<Tree>),
 }
@@ -204,7 +206,8 @@ pub struct Replica {
 
 impl Replica {
     /// A replica that serves nobody yet.
-    pub fn new(settings: Settings, tree: Tree) -> Replica {
+    pub fn new(settings: Settings, mut tree: Tree) -> Replica {
+        tree.set_extended_types(settings.rules.extended_types);
         Replica {
             next_session: settings.first_session,
             settings,
@@ -231,6 +234,11 @@ impl Replica {
     /// The applied state.
     pub fn tree(&self) -> &Tree {
         &self.tree
+    }
+
+    /// Some containers and TTL nodes that are over at this time: see [`Tree::mortals_over`].
+    pub fn mortals_over(&self, now: WallMillis, after: Option<MortalPlace>) -> MortalPage {
+        self.tree.mortals_over(now, self.settings.rules.max_never_used_ms, after)
     }
 
     /// Requests of clients that wait for a commit or a sync, or behind one.
@@ -274,6 +282,7 @@ impl Replica {
             Input::Revalidated { session, valid } => self.revalidated(session, valid, out),
             Input::SyncDone => self.sync_done(out),
             Input::Expire { now, sessions, seen } => self.expire(now, sessions, seen, out),
+            Input::DeleteContainer { now, path } => self.delete_container(now, path),
             Input::Install(tree) => self.install(*tree),
         }
         self.send_writes(out);
@@ -324,6 +333,7 @@ impl Replica {
     fn install(&mut self, tree: Tree) {
         assert!(matches!(self.role, Role::Idle), "a tree is installed only while nobody is served");
         self.tree = tree;
+        self.tree.set_extended_types(self.settings.rules.extended_types);
     }
 
     /// Sends on what this step has prepared or taken for the leader.

@@ -126,14 +126,16 @@ impl Tree {
         };
         let id = self.insert(parent, path, name, creation.data, creation.acl, stat);
         changes.push(self.change(ChangeKind::Created, path, header.zxid, id, Some((parent, parent_path))));
-        Ok(Applied::Create(path.clone(), self.slab.get(id).client_stat()))
+        Ok(Applied::Create(path.clone(), self.slab.get(id).client_stat(self.extended_types)))
     }
 
     /// Counts a create on the parent, unless a newer tree has counted it already.
     fn count_create(&mut self, parent: NodeId, path: &str, cversion: i32, zxid: Zxid) {
         let now = self.slab.get(parent).stat.cversion;
-        let then = if cversion == UNKNOWN_CVERSION { now.wrapping_add(1) } else { cversion };
-        if then > now {
+        let then = if cversion == UNKNOWN_CVERSION { now.saturating_add(1) } else { cversion };
+        // A full count stays, and so says nothing about which of two creates is the newer one.
+        let is_full = now == i32::MAX && then == now && zxid.0 > self.slab.get(parent).stat.pzxid;
+        if then > now || is_full {
             self.change_stat(parent, path, |stat| {
                 stat.cversion = then;
                 stat.pzxid = zxid.0;
@@ -173,7 +175,7 @@ impl Tree {
         node.stat.mzxid = header.zxid.0;
         node.stat.mtime = header.time;
         let after = (node.digest(), node.data_len() as u64);
-        let stat = node.client_stat();
+        let stat = node.client_stat(self.extended_types);
         self.data_size = self.data_size - before.1 + after.1;
         if is_digested(path) {
             self.digest = self.digest.wrapping_sub(before.0).wrapping_add(after.0);
@@ -205,7 +207,7 @@ impl Tree {
         let id = self.find(path).ok_or(ZkError::NoNode)?;
         self.replace_acl(id, acl);
         self.change_stat(id, path, |stat| stat.aversion = version);
-        Ok(Applied::SetAcl(self.slab.get(id).client_stat()))
+        Ok(Applied::SetAcl(self.slab.get(id).client_stat(self.extended_types)))
     }
 
     /// Deletes the listed paths, in their order, and whatever else the session still has: a log of before
@@ -256,10 +258,7 @@ impl Tree {
         let slot = self.slab.get_mut(parent).push_child(id);
         self.slab.get_mut(id).slot = slot;
         self.for_all_above(id, |above| above.add_descendants(1));
-        match node::owner_session(stat.ephemeral_owner) {
-            Some(session) => self.ephemerals.insert((session, id)),
-            None => stat.ephemeral_owner != 0 && self.mortals.insert(id),
-        };
+        self.own(id, stat.ephemeral_owner);
         id
     }
 
@@ -308,10 +307,7 @@ impl Tree {
         if digested {
             self.digest = self.digest.wrapping_sub(node.digest());
         }
-        match node::owner_session(node.stat.ephemeral_owner) {
-            Some(session) => self.ephemerals.remove(&(session, id)),
-            None => self.mortals.remove(&id),
-        };
+        self.disown(id, node.stat.ephemeral_owner);
     }
 
     /// Changes a Stat, and the digest with it.

@@ -109,6 +109,7 @@ impl TreeLoader {
             sessions: Default::default(),
             ephemerals: Default::default(),
             mortals: Default::default(),
+            extended_types: true,
             digest,
             digests: DigestLog::default(),
             data_size: 0,

@@ -22,6 +22,7 @@ mod digest;
 mod index;
 mod listing;
 mod load;
+mod mortals;
 mod node;
 mod slab;
 #[cfg(test)]
@@ -39,11 +40,12 @@ use self::index::Index;
 use self::listing::DigestLog;
 pub use self::listing::{EphemeralPage, EphemeralPlace, SessionPage};
 pub use self::load::TreeLoader;
-pub use self::node::{MAX_TTL_MS, owner, owner_session, owner_ttl};
+pub use self::mortals::{MortalPage, MortalPlace};
+pub use self::node::{MAX_TTL_MS, owner, owner_ttl};
 use self::node::{Node, NodeId, ROOT};
 use self::slab::Slab;
 use crate::core::paths;
-use crate::types::{Acl, SessionId, Stat, Str, WallMillis, Zxid};
+use crate::types::{Acl, SessionId, Stat, Str, Zxid};
 
 /// What applying a transaction (or one member of a multi) came to.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,6 +107,8 @@ pub struct Tree {
     ephemerals: BTreeSet<(SessionId, NodeId)>,
     /// Containers and TTL nodes, so that looking for those to reap is no walk over everything.
     mortals: BTreeSet<NodeId>,
+    /// See [`Tree::set_extended_types`].
+    extended_types: bool,
     digest: i64,
     digests: DigestLog,
     data_size: u64,
@@ -174,20 +178,6 @@ impl Tree {
             self.ephemerals.range(first..=last).map(|(_, id)| self.path_of(*id).into()).collect();
         paths.sort_unstable();
         paths
-    }
-
-    /// Containers whose last child is gone and TTL nodes without children that nobody has written to for
-    /// longer than they live: what the leader deletes at wall time `now`, `limit` paths at most.
-    pub fn reapable(&self, now: WallMillis, limit: usize) -> Vec<Str> {
-        let is_over = |node: &Node| match node::owner_ttl(node.stat.ephemeral_owner) {
-            Some(ttl_ms) => now.saturating_sub(node.stat.mtime) > ttl_ms,
-            None => node.stat.cversion > 0, // a container that was never used stays
-        };
-        let reapable = self.mortals.iter().filter(|id| {
-            let node = self.slab.get(**id);
-            node.children().is_empty() && is_over(node)
-        });
-        reapable.take(limit).map(|id| self.path_of(*id).into()).collect()
     }
 
     /// Znodes, the root and the system nodes included. Apache's znode_count: it has the root under two
@@ -265,7 +255,7 @@ impl<'a> NodeRef<'a> {
 
     /// What clients see.
     pub fn stat(&self) -> Stat {
-        self.node.client_stat()
+        self.node.client_stat(self.tree.extended_types)
     }
 
     /// What snapshots hold. Its `cversion` is the count of creates below: the next sequence number.
@@ -301,7 +291,7 @@ impl<'a> NodeRef<'a> {
 
     /// The session it goes with.
     pub fn session(&self) -> Option<SessionId> {
-        node::owner_session(self.node.stat.ephemeral_owner)
+        node::owner_session(self.node.stat.ephemeral_owner, self.tree.extended_types)
     }
 
     /// Is it a container: does the leader delete it when its last child is gone?
@@ -311,6 +301,6 @@ impl<'a> NodeRef<'a> {
 
     /// The time to live in ms of a TTL node.
     pub fn ttl_ms(&self) -> Option<i64> {
-        node::owner_ttl(self.node.stat.ephemeral_owner)
+        node::owner_ttl(self.node.stat.ephemeral_owner).filter(|_| self.tree.extended_types)
     }
 }

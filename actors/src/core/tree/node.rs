@@ -15,6 +15,9 @@ use crate::types::{CreateKind, SessionId, Stat, ZkError};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct NodeId(pub(super) u32);
 
+/// Not before any other.
+pub(super) const LAST_ID: NodeId = NodeId(u32::MAX);
+
 /// The root is made first and never goes.
 pub(super) const ROOT: NodeId = NodeId(0);
 
@@ -24,6 +27,8 @@ const CONTAINER_OWNER: i64 = i64::MIN;
 const TTL_MARK: u64 = 0xff << 56;
 /// The largest time to live in ms: five bytes, 34.8 years.
 pub const MAX_TTL_MS: i64 = (1 << 40) - 1;
+/// The first and the last owner field of a TTL node.
+pub(super) const TTL_OWNERS: (i64, i64) = (TTL_MARK as i64, (TTL_MARK | MAX_TTL_MS as u64) as i64);
 
 /// The owner field of a new znode.
 pub fn owner(kind: CreateKind, session: SessionId, ephemeral: bool) -> Result<i64, ZkError> {
@@ -44,15 +49,18 @@ pub(super) fn ttl_owner(ttl_ms: i64) -> Option<i64> {
     (1..=MAX_TTL_MS).contains(&ttl_ms).then_some((TTL_MARK | ttl_ms as u64) as i64)
 }
 
-/// The session that an owner field names, when it names one.
-pub fn owner_session(owner: i64) -> Option<SessionId> {
-    let is_session = owner != 0 && owner != CONTAINER_OWNER && (owner as u64) < TTL_MARK;
+/// The session that an owner field names, when it names one. Without extended types a number is a session also
+/// where its top byte says otherwise.
+pub(super) fn owner_session(owner: i64, extended_types: bool) -> Option<SessionId> {
+    let is_extended = extended_types && (owner as u64) >= TTL_MARK;
+    let is_session = owner != 0 && owner != CONTAINER_OWNER && !is_extended;
     is_session.then_some(SessionId(owner))
 }
 
-/// The time to live in ms that an owner field holds, when it is that of a TTL node.
+/// The time to live in ms that an owner field holds, when it is that of a TTL node. The two bytes behind the top
+/// one tell which extended type it is; other types than this one do not exist yet.
 pub fn owner_ttl(owner: i64) -> Option<i64> {
-    ((owner as u64) >= TTL_MARK).then_some(owner & MAX_TTL_MS)
+    (owner as u64 & !(MAX_TTL_MS as u64) == TTL_MARK).then_some(owner & MAX_TTL_MS)
 }
 
 /// Is it the owner field of a container?
@@ -184,8 +192,9 @@ impl Node {
     }
 
     /// What clients see.
-    pub(super) fn client_stat(&self) -> Stat {
+    pub(super) fn client_stat(&self, extended_types: bool) -> Stat {
         let children = self.children().len() as i32;
+        let session = owner_session(self.stat.ephemeral_owner, extended_types);
         Stat {
             czxid: self.stat.czxid,
             mzxid: self.stat.mzxid,
@@ -194,7 +203,7 @@ impl Node {
             version: self.stat.version,
             cversion: self.stat.cversion.wrapping_mul(2).wrapping_sub(children),
             aversion: self.stat.aversion,
-            ephemeral_owner: owner_session(self.stat.ephemeral_owner).unwrap_or(SessionId::NONE).0,
+            ephemeral_owner: session.unwrap_or(SessionId::NONE).0,
             data_length: self.data_len() as i32,
             num_children: children,
             pzxid: self.stat.pzxid,
@@ -227,14 +236,20 @@ mod tests {
 
     #[test]
     fn the_owner_tells_the_kind() {
-        assert_eq!(owner_session(0), None);
-        assert_eq!(owner_session(container_owner()), None);
-        assert_eq!(owner_session(0x0100_0000_0000_0001), Some(SessionId(0x0100_0000_0000_0001)));
         let of_server_254 = 0xfe00_0000_0000_0001_u64 as i64;
-        assert_eq!(owner_session(of_server_254), Some(SessionId(of_server_254)));
+        for extended_types in [false, true] {
+            let session = |owner| owner_session(owner, extended_types);
+            assert_eq!((session(0), session(container_owner())), (None, None));
+            assert_eq!(session(0x0100_0000_0000_0001), Some(SessionId(0x0100_0000_0000_0001)));
+            assert_eq!(session(of_server_254), Some(SessionId(of_server_254)));
+        }
         assert_eq!(ttl_owner(60_000), Some(0xff00_0000_0000_ea60_u64 as i64));
-        assert_eq!(owner_session(0xff00_0000_0000_ea60_u64 as i64), None);
-        assert_eq!(owner_ttl(0xff00_0000_0000_ea60_u64 as i64), Some(60_000));
+        let of_a_minute = 0xff00_0000_0000_ea60_u64 as i64;
+        assert_eq!(owner_session(of_a_minute, true), None);
+        assert_eq!(owner_session(of_a_minute, false), Some(SessionId(of_a_minute)));
+        assert_eq!(owner_ttl(of_a_minute), Some(60_000));
+        let of_another_type = 0xff00_0100_0000_ea60_u64 as i64;
+        assert_eq!((owner_session(of_another_type, true), owner_ttl(of_another_type)), (None, None));
         assert_eq!((owner_ttl(0), owner_ttl(of_server_254)), (None, None));
         assert_eq!((ttl_owner(0), ttl_owner(-1), ttl_owner(MAX_TTL_MS + 1)), (None, None, None));
         assert_eq!(owner_ttl(ttl_owner(MAX_TTL_MS).unwrap()), Some(MAX_TTL_MS));

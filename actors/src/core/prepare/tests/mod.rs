@@ -1,5 +1,6 @@
 //! The preparer against a real tree: what it makes is applied at once, or only when a test says so.
 
+mod modes;
 mod multi;
 mod ops;
 mod pending;
@@ -32,9 +33,13 @@ struct Bench {
 
 impl Bench {
     fn new() -> Bench {
+        Bench::with_rules(Rules::default())
+    }
+
+    fn with_rules(rules: Rules) -> Bench {
         let tree = Tree::new();
         let mut bench = Bench {
-            preparer: Preparer::new(Epoch(1), Rules::default(), &tree),
+            preparer: Preparer::new(Epoch(1), rules, &tree),
             tree,
             waiting: VecDeque::new(),
             auth: Arc::from([Id::new("ip", "127.0.0.1")]),

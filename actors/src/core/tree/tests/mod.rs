@@ -207,25 +207,87 @@ fn owners_of_all_kinds() {
 }
 
 #[test]
-fn what_the_leader_may_reap() {
+fn what_the_leader_may_delete() {
     let mut bench = Bench::new();
+    let over = |bench: &Bench, now| bench.tree.mortals_over(now, 0, None).over;
     bench.apply(create_as(CreateKind::Container, "/c", false, 1));
     bench.apply(create_as(CreateKind::Ttl(50), "/t", false, 2));
-    assert!(bench.tree.reapable(1052, 10).is_empty(), "never used; not older than its time to live");
-    assert_eq!(bench.tree.reapable(1053, 10), ["/t".into()]);
+    assert!(over(&bench, 1052).is_empty(), "never used; not older than its time to live");
+    assert_eq!(over(&bench, 1053), ["/t".into()]);
     bench.make("/c/x", 1);
     bench.make("/t/x", 1);
-    assert!(bench.tree.reapable(i64::MAX, 10).is_empty(), "they have children");
+    assert!(over(&bench, i64::MAX).is_empty(), "they have children");
     bench.apply(delete("/c/x"));
     bench.apply(delete("/t/x"));
-    assert_eq!(bench.tree.reapable(i64::MAX, 10), ["/c".into(), "/t".into()]);
-    assert_eq!(bench.tree.reapable(i64::MAX, 1).len(), 1);
+    assert_eq!(over(&bench, i64::MAX), ["/c".into(), "/t".into()]);
     bench.apply(set_data("/t", b"", 1));
-    assert_eq!(bench.tree.reapable(1053, 10), ["/c".into()], "data renews a TTL node");
+    assert_eq!(over(&bench, 1053), ["/c".into()], "data renews a TTL node");
+    assert!(bench.tree.is_over("/c", 1053, 0) && !bench.tree.is_over("/t", 1053, 0));
     for path in ["/c", "/t"] {
         bench.apply(TxnBody::Delete { path: path.into(), container: true });
+        assert!(!bench.tree.is_over(path, i64::MAX, 0));
+        bench.make(path, 0);
+        assert!(!bench.tree.is_over(path, i64::MAX, 1), "made anew, it is an ordinary znode");
     }
-    assert!(bench.tree.reapable(i64::MAX, 10).is_empty());
+    assert!(over(&bench, i64::MAX).is_empty());
+}
+
+#[test]
+fn a_container_that_was_never_used_may_have_a_time_too() {
+    let mut bench = Bench::new();
+    bench.apply(create_as(CreateKind::Container, "/c", false, 1));
+    let over = |bench: &Bench, now, limit| bench.tree.mortals_over(now, limit, None).over.len();
+    assert_eq!([1051, 1052].map(|now| over(&bench, now, 50)), [0, 1]);
+    bench.apply(set_data("/c", b"", 1));
+    assert_eq!(over(&bench, 1052, 50), 0, "data renews it");
+    assert_eq!(over(&bench, i64::MAX, 0), 0, "without a limit it stays");
+}
+
+#[test]
+fn containers_are_looked_at_in_pages_that_lose_none() {
+    let mut bench = Bench::new();
+    let long = "x".repeat(10_000);
+    for i in 0..2500 {
+        let path = if i % 100 == 0 { format!("/{i}{long}") } else { format!("/{i}") };
+        bench.apply(create_as(CreateKind::Ttl(1), &path, false, i + 1));
+    }
+    let (mut found, mut pages, mut place) = (Vec::new(), 0, None);
+    loop {
+        let page = bench.tree.mortals_over(i64::MAX, 0, place);
+        assert!(page.over.iter().map(|path| path.len()).sum::<usize>() < 80_000);
+        found.extend(page.over);
+        pages += 1;
+        place = page.next;
+        if place.is_none() {
+            break;
+        }
+    }
+    found.sort_unstable();
+    found.dedup();
+    assert_eq!(found.len(), 2500);
+    assert!(pages >= 4, "{pages} pages");
+}
+
+#[test]
+fn without_extended_types_a_ttl_node_looks_like_an_ephemeral() {
+    let mut bench = Bench::new();
+    bench.apply(create_as(CreateKind::Ttl(50), "/t", false, 1));
+    bench.apply(create_as(CreateKind::Container, "/c", false, 2));
+    bench.apply(ephemeral("/e", 3));
+    bench.tree.set_extended_types(false);
+    bench.apply(create_as(CreateKind::Ttl(60), "/u", false, 4));
+    for (path, ttl_ms) in [("/t", 50), ("/u", 60)] {
+        let owner = 0xff00_0000_0000_0000_u64 as i64 | ttl_ms;
+        let node = bench.tree.get(path).unwrap();
+        assert_eq!((node.stat().ephemeral_owner, node.ttl_ms()), (owner, None));
+        assert_eq!(bench.tree.ephemerals(SessionId(owner)), [path.into()]);
+    }
+    assert_eq!((bench.tree.ephemeral_count(), bench.tree.mortals_over(i64::MAX, 1, None).over.len()), (3, 1));
+    let digest = bench.tree.digest();
+    bench.tree.set_extended_types(true);
+    assert_eq!((bench.tree.ephemeral_count(), bench.tree.mortals_over(i64::MAX, 1, None).over.len()), (1, 3));
+    assert_eq!(bench.tree.get("/t").unwrap().ttl_ms(), Some(50));
+    assert_eq!(bench.tree.digest(), digest, "no server's tree differs by what its server takes it for");
 }
 
 #[test]

@@ -142,6 +142,7 @@ fn open_disk(
         preallocate: cluster.storage.prealloc,
         retain: cluster.storage.retain as usize,
         compression: cluster.storage.compression,
+        min_free: cluster.storage.min_free,
         alone: cluster.ensemble(server.id).is_standalone(),
     };
     disk::open(Arc::new(RealDisk), settings, log.new(o!("part" => "disk")))

@@ -100,6 +100,7 @@ fn every_key_is_read() {
         retain = 5
         purge_every = "1h"
         compression = "snappy"
+        min_free = "1MiB"
         [client]
         max_connections_per_ip = 0
         max_connections = 9
@@ -166,7 +167,7 @@ fn every_key_is_read() {
         "cluster.name=prod timing.tick_time=500ms timing.init_limit=7 timing.sync_limit=3 \
          timing.min_session_timeout=1s timing.max_session_timeout=1m storage.snap_count=50 \
          storage.snap_size=1073741824B storage.prealloc=1048576B storage.retain=5 storage.purge_every=1h \
-         storage.compression=snappy client.max_connections_per_ip=0 client.max_connections=9 \
+         storage.compression=snappy storage.min_free=1048576B client.max_connections_per_ip=0 client.max_connections=9 \
          client.local_sessions=true client.upgrade_local_sessions=true client.read_only_mode=true \
          peer.connect_timeout=1s peer.notification_min=10ms peer.notification_max=100ms admin.enabled=false \
          admin.four_letter_words=isro,mntr,ruok acl.skip=true acl.digest=true acl.super_digest=set \

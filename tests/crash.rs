@@ -133,6 +133,8 @@ struct Server {
     saving: Epochs,
     /// The calls that remove an abandoned snapshot: the only ones whose failure is no fault.
     cleanups: Vec<u64>,
+    /// A snapshot was not taken because the disk was full, which is no fault either: the log goes on.
+    no_room: bool,
 }
 
 impl Server {
@@ -145,6 +147,7 @@ impl Server {
             epochs: Epochs::default(),
             saving: Epochs::default(),
             cleanups: Vec::new(),
+            no_room: false,
         }
     }
 
@@ -213,7 +216,8 @@ impl Server {
             }
             Op::Save => {
                 let tree = self.tree.clone();
-                self.stores().1.save(&tree).map(|_| ())
+                self.no_room |= self.stores().1.save(&tree)?.is_none();
+                Ok(())
             }
             Op::Truncate(back) => self.truncate(back),
             Op::Epochs(accepted, current) => {
@@ -353,7 +357,9 @@ impl Case {
         let mut server = Server::new();
         server.disk.inject(self.call, self.fault);
         let fault = script().iter().find_map(|op| server.run(op).err());
-        let harmless = server.cleanups.contains(&self.call) && self.fault != Injected::Crash;
+        assert!(!server.no_room || self.fault == Injected::Full, "{self:?}: there is room");
+        let harmless =
+            server.no_room || server.cleanups.contains(&self.call) && self.fault != Injected::Crash;
         assert_eq!(fault.is_none(), harmless, "{self:?}: an error of the disk must come out");
         self.restart(&mut server);
         // It works again, for good: what is written now survives the next power cut.
@@ -415,6 +421,46 @@ fn an_io_error_at_any_call_is_a_fault_and_loses_nothing() {
 #[test]
 fn a_full_disk_at_any_call_is_a_fault_and_loses_nothing() {
     sweep(Injected::Full, |call| vec![Then::Kill, Then::PowerCut(call)]);
+}
+
+// What cannot be read is not taken for what is not there.
+#[test]
+fn an_error_at_any_reading_call_is_a_fault_and_loses_nothing() {
+    let whole = {
+        let mut server = Server::new();
+        script().iter().for_each(|op| server.run(op).unwrap());
+        server.disk.reads()
+    };
+    for call in 1..=whole {
+        let mut server = Server::new();
+        server.disk.inject_read(call);
+        let fault = script().iter().find_map(|op| server.run(op).err());
+        let fault =
+            fault.unwrap_or_else(|| panic!("reading call {call}: an error of the disk must come out"));
+        assert!(fault.0.contains("os error 5"), "reading call {call}: {fault}");
+        server.disk.kill();
+        server.start().unwrap_or_else(|fault| panic!("reading call {call}: {fault}"));
+    }
+}
+
+/// A disk that is filled to its last byte, again and again: the server stops, and starts again when there is room.
+#[test]
+fn a_disk_that_fills_up_stops_the_server_and_loses_nothing() {
+    for capacity in (20_000..60_000).step_by(1_777) {
+        let mut server = Server::new();
+        server.start().unwrap();
+        server.run(&Op::Epochs(1, 1)).unwrap();
+        server.disk.limit(Some(capacity));
+        let ops = [Op::Append(1, 3), Op::Sync, Op::Append(1, 2), Op::Sync, Op::Save, Op::Roll];
+        let fault = ops.iter().cycle().take(1_000).find_map(|op| server.run(op).err());
+        let fault = fault.unwrap_or_else(|| panic!("{capacity} bytes are enough for everything"));
+        assert!(fault.0.contains("make room on this file system"), "{fault}");
+        server.disk.limit(None);
+        server.disk.crash(capacity);
+        server.start().unwrap_or_else(|fault| panic!("capacity {capacity}: {fault}"));
+        server.run(&Op::Append(1, 3)).unwrap();
+        server.run(&Op::Sync).unwrap();
+    }
 }
 
 /// A server that has been through the script, and what it holds.

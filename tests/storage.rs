@@ -82,3 +82,64 @@ fn a_server_that_may_have_lost_its_last_transaction_votes_again_when_it_is_in_st
         client.close().await.unwrap();
     });
 }
+
+/// A directory on a file system that hardly anybody else uses: what is free there must not change by itself.
+fn quiet_disk() -> tempfile::TempDir {
+    let shm = Path::new("/dev/shm");
+    let place = if shm.is_dir() { shm.to_path_buf() } else { std::env::temp_dir() };
+    tempfile::tempdir_in(place).unwrap()
+}
+
+#[tokio::test]
+async fn writes_are_refused_before_the_disk_is_full_and_reads_go_on() {
+    const MARGIN: u64 = 64 << 20;
+    let disk = quiet_disk();
+    let stat = rustix::fs::statvfs(disk.path()).unwrap();
+    let min_free = stat.f_bavail * stat.f_frsize - MARGIN;
+    let mut ensemble = Ensemble::new(3, 0);
+    ensemble.configure(|text| {
+        text.replace("data_dir = ", &format!("data_dir = \"{}\" # not ", disk.path().display())).replace(
+            "[timing]",
+            &format!("[storage]\nprealloc = \"64KiB\"\nmin_free = \"{min_free}B\"\n[timing]"),
+        )
+    });
+    for sid in ensemble.sids() {
+        ensemble.spawn(sid);
+    }
+    ensemble.wait_serving();
+    let client = connect(&ensemble.hosts()).await;
+    client.create("/a", "1", CreateMode::Persistent).await.unwrap();
+    client.create("/b", "1", CreateMode::Persistent).await.unwrap();
+
+    // Somebody else fills it.
+    let hog = std::fs::File::create(disk.path().join("hog")).unwrap();
+    rustix::fs::fallocate(&hog, rustix::fs::FallocateFlags::empty(), 0, 2 * MARGIN).unwrap();
+    let refused = zabra::client::Error::Zk(zabra::client::ZkError::NotReadOnly);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while client.set_data("/a", "2", None).await != Err(refused.clone()) {
+        assert!(Instant::now() < deadline, "writes are still taken");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // Whichever server one asks: reads, new sessions and deletes go on, and the connection too.
+    for sid in ensemble.sids() {
+        let client = connect(&ensemble.host(sid)).await;
+        client.sync("/").await.unwrap();
+        assert!(client.exists("/a", false).await.unwrap().is_some());
+        assert_eq!(client.create("/c", "1", CreateMode::Ephemeral).await.unwrap_err(), refused);
+        client.close().await.unwrap();
+    }
+    client.delete("/b", None).await.unwrap();
+    let leader = ensemble.leader();
+    assert!(
+        ensemble.log(leader).contains("the disk is nearly full: make room on it, or lower storage.min_free")
+    );
+
+    drop(hog);
+    std::fs::remove_file(disk.path().join("hog")).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while client.set_data("/a", "3", None).await.is_err() {
+        assert!(Instant::now() < deadline, "writes are still refused");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    client.close().await.unwrap();
+}

@@ -91,6 +91,7 @@ impl Leader {
                 self.around.session_tracker.do_send(touched);
             }
             Effect::SyncDone => replica.do_send(FromRole::SyncDone),
+            Effect::RefuseWrites(refuse) => replica.do_send(FromRole::RefuseWrites(refuse)),
             Effect::Phase { phase, epoch, reason } => {
                 let zxid = self.core.as_ref().expect("alive while it acts").history().last();
                 self.around.tell_phase(ServerState::Leading, phase, epoch, zxid, &reason);

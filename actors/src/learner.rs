@@ -139,6 +139,7 @@ impl<K: Kind> Learner<K> {
                 self.ties.serving.do_send(Serving { tenure, epoch });
             }
             Effect::SyncDone => replica.do_send(FromRole::SyncDone),
+            Effect::RefuseWrites(refuse) => replica.do_send(FromRole::RefuseWrites(refuse)),
             Effect::Revalidated { session, valid } => {
                 replica.do_send(FromRole::Revalidated { session, valid });
             }

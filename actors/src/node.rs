@@ -44,6 +44,9 @@ use crate::types::{Envelope, Epochs, Membership, Millis, Packet, Phase, ServerSt
 /// How often the roles, the election and the session tracker are told the time.
 const TICK: Duration = Duration::from_millis(50);
 
+/// After how many ticks, a second, the log looks at the room on its disk, besides when it has written much.
+const LOOK_AT_ROOM: u64 = 20;
+
 /// The other actors of the server, all started before the node hears anything.
 #[derive(Clone)]
 pub struct Actors {
@@ -126,7 +129,11 @@ pub struct Node {
     /// A snapshot has replaced the log while this tenure was the role. If that role turns out to have ended
     /// before it could hear of it, its history is the one from before.
     replaced: Option<(Tenure, Zxid)>,
-    /// See [`Recovered::doubtful`]: until then this server is an observer, whatever the ensemble says.
+    /// Ticks so far.
+    ticks: u64,
+    /// The disk is nearly full.
+    low: bool,
+    /// See [`Recovered::doubtful`](crate::ports::Recovered::doubtful): until then this server is an observer, whatever the ensemble says.
     doubtful: bool,
     meter: Meter,
     log: Logger,
@@ -148,6 +155,8 @@ impl Node {
             early: BTreeMap::new(),
             installed: None,
             replaced: None,
+            ticks: 0,
+            low: false,
             doubtful: false,
             meter,
             log,
@@ -373,6 +382,10 @@ impl Node {
 
     fn tick(&mut self) {
         let now = self.now();
+        self.ticks += 1;
+        if self.ticks.is_multiple_of(LOOK_AT_ROOM) {
+            self.actors.txn_log.do_send(LogOrder::LookAtRoom);
+        }
         self.actors.session_tracker.do_send(sessions::Input::Tick { now });
         match &self.state {
             State::Looking { read_only, .. } => {
@@ -468,6 +481,9 @@ impl Handler<Serving> for Node {
     fn handle(&mut self, serving: Serving, _: &mut Self::Context) {
         self.meter.message();
         assert_eq!(serving.epoch, self.epochs.current, "the epoch is durable before a role serves");
+        if self.low {
+            self.tell_room();
+        }
         if self.doubtful {
             // In step: everything that a leader had is durable here.
             self.actors.txn_log.do_send(LogOrder::Trust);

@@ -54,6 +54,9 @@ pub trait TxnStore: Send {
     /// Writes the epoch files, accepted before current.
     fn save_epochs(&mut self, epochs: Epochs) -> Result<(), Fault>;
 
+    /// How much room is left for the log.
+    fn room(&mut self) -> Result<Room, Fault>;
+
     /// This server is in step with a leader: it lacks nothing any more ([`Recovered::doubtful`]).
     fn trust(&mut self) -> Result<(), Fault>;
 
@@ -64,11 +67,21 @@ pub trait TxnStore: Send {
     }
 }
 
+/// Room on the disk of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Bytes that are left.
+    pub free: u64,
+    /// Too few: writes should stop before the disk does.
+    pub low: bool,
+}
+
 /// Snapshots. Owned by the Snapshotter actor.
 pub trait SnapStore: Send {
     /// Writes a snapshot of a tree: temporary name, fsync, verification, rename, directory fsync. Then purges what
-    /// the newest verified ones make superfluous. Returns the name of the file.
-    fn save(&mut self, tree: &Tree) -> Result<String, Fault>;
+    /// the newest verified ones make superfluous. Returns the name of the file; `None` when there is no room for
+    /// one, which is no fault: the log has everything, and goes on.
+    fn save(&mut self, tree: &Tree) -> Result<Option<String>, Fault>;
 
     /// The same bytes for a learner, in pieces (none empty), handed to `out` one by one.
     fn encode(&mut self, tree: &Tree, out: &mut dyn FnMut(Bytes));

@@ -51,6 +51,8 @@ pub enum FromRole {
     Revalidated { session: SessionId, valid: Option<Zxid> },
     /// The oldest sync is done.
     SyncDone,
+    /// Disks are nearly full: refuse writes that need room; or take them again.
+    RefuseWrites(bool),
     /// Leader: stream the tree, as it is now, to a learner.
     Freeze { to: Sid, learner: Tenure },
 }
@@ -354,6 +356,18 @@ impl Handler<FromRole> for Replica {
             }
             FromRole::Revalidated { session, valid } => self.step(Input::Revalidated { session, valid }),
             FromRole::SyncDone => self.step(Input::SyncDone),
+            FromRole::RefuseWrites(refuse) => {
+                if refuse {
+                    slog::warn!(
+                        self.outside.log,
+                        "refusing writes: the disks of too many servers are nearly full"
+                    );
+                } else {
+                    slog::info!(self.outside.log, "taking writes again: there is room on the disks");
+                }
+                self.outside.stats.writes_refused.set(i64::from(refuse));
+                self.step(Input::RefuseWrites(refuse));
+            }
             FromRole::Freeze { to, learner } => {
                 let tree = Box::new(self.core.tree().clone());
                 self.neighbours.snapshotter.do_send(SnapOrder::Stream { to, learner, tree });

@@ -144,7 +144,11 @@ impl Snapshotter {
         let Save { tree, asked, in_work } = order;
         let began = Instant::now();
         info!(self.log, "Snapshotting"; "zxid" => %tree.zxid(), "znodes" => tree.node_count());
-        let file = self.store.save(&tree)?;
+        let Some(file) = self.store.save(&tree)? else {
+            warn!(self.log, "no snapshot is taken: there is no room for it on the disk"; "zxid" => %tree.zxid());
+            self.stats.snapshot_error_count.inc();
+            return Ok(());
+        };
         let took = began.elapsed();
         self.stats.snapshottime_us.observe(took.as_micros() as u64);
         info!(self.log, "Snapshot taken"; "zxid" => %tree.zxid(), "took ms" => took.as_millis() as u64);

@@ -278,6 +278,13 @@ pub struct Stats {
     pub fsynctime_us: Summary,
     pub sync_batch_size: Summary,
     pub snapshottime_us: Summary,
+    pub snapshot_error_count: Counter,
+    /// Bytes left for the log.
+    pub disk_free: Gauge,
+    /// 1 while that is less than storage.min_free.
+    pub disk_low: Gauge,
+    /// 1 while writes are refused for want of room.
+    pub writes_refused: Gauge,
     // the actors
     pub node: ActorStats,
     pub election: ActorStats,

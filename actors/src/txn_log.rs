@@ -15,7 +15,7 @@ use slog::{Logger, crit, info, warn};
 use tokio::time::Instant;
 
 use crate::core::tree::Tree;
-use crate::ports::{OnFault, Recovered, TxnStore};
+use crate::ports::{OnFault, Recovered, Room, TxnStore};
 use crate::snapshotter::{Save, SnapOrder, Snapshotter};
 use crate::stats::Stats;
 use crate::turn::{Halt, Meter, Turns, after_stall, work_in_turns};
@@ -23,6 +23,9 @@ use crate::types::{Entry, Epochs, Fault, Tenure, Zxid};
 
 /// An fsync slower than this is worth a warning (Apache's fsync.warningthresholdms).
 const SLOW_SYNC: Duration = Duration::from_secs(1);
+
+/// After how many bytes of log the room on the disk is looked at, whatever the time: small beside what is kept free.
+const LOOK_EVERY: usize = 16 << 20;
 
 /// What the log is told to do.
 #[derive(Message)]
@@ -39,6 +42,8 @@ pub enum LogOrder {
     Truncate { tenure: Tenure, to: Zxid, reload: bool },
     /// Forget the log: an installed snapshot replaces it. Answered by Reset.
     Reset { tenure: Tenure, zxid: Zxid },
+    /// Look how much room is left on the disk; answered by Room when writes should stop, or may go on.
+    LookAtRoom,
     /// This server is in step with a leader ([`Recovered::doubtful`]); answered by Trusted.
     Trust,
     /// The role is over; answered by Drained when all its orders are done.
@@ -58,6 +63,7 @@ pub enum LogDone {
     EpochsSaved { tenure: Tenure, epochs: Epochs },
     Truncated { tenure: Tenure, zxid: Zxid, tree: Option<Box<Tree>> },
     Reset { tenure: Tenure, zxid: Zxid },
+    Room { low: bool },
     Trusted,
     Drained,
 }
@@ -73,6 +79,10 @@ pub struct TxnLog {
     done: Vec<LogDone>,
     /// The snapshot for the snapshotter, likewise. A newer one replaces it.
     snapshot: Option<Save>,
+    /// The disk is nearly full.
+    low: bool,
+    /// Bytes appended since the room was looked at.
+    unmeasured: usize,
     on_fault: OnFault,
     failed: bool,
     stats: Arc<Stats>,
@@ -91,14 +101,15 @@ impl TxnLog {
         log: Logger,
     ) -> TxnLog {
         let meter = Meter::new(&stats, |s| &s.txn_log);
-        let (unsynced, done, snapshot) = (None, Vec::new(), None);
         TxnLog {
             store,
             node,
             snapshotter,
-            unsynced,
-            done,
-            snapshot,
+            unsynced: None,
+            done: Vec::new(),
+            snapshot: None,
+            low: false,
+            unmeasured: 0,
             on_fault,
             failed: false,
             stats,
@@ -134,6 +145,7 @@ impl TxnLog {
                 self.store.reset(zxid)?;
                 self.done.push(LogDone::Reset { tenure, zxid });
             }
+            LogOrder::LookAtRoom => self.look_at_room()?,
             LogOrder::Trust => {
                 self.store.trust()?;
                 self.done.push(LogDone::Trusted);
@@ -155,6 +167,7 @@ impl TxnLog {
         }
         let Some(last) = entries.last() else { return Ok(()) };
         self.store.append(entries)?;
+        self.unmeasured += entries.iter().map(|entry| entry.bytes.len()).sum::<usize>();
         let count = self.unsynced.map_or(0, |(_, _, count)| count) + entries.len() as u64;
         self.unsynced = Some((tenure, last.zxid(), count));
         Ok(())
@@ -177,6 +190,24 @@ impl TxnLog {
             );
         }
         self.done.push(LogDone::Synced { tenure, zxid });
+        Ok(())
+    }
+
+    fn look_at_room(&mut self) -> Result<(), Fault> {
+        self.unmeasured = 0;
+        let Room { free, low } = self.store.room()?;
+        self.stats.disk_free.set(i64::try_from(free).unwrap_or(i64::MAX));
+        if low != self.low {
+            match low {
+                true => {
+                    warn!(self.log, "the disk is nearly full: make room on it, or lower storage.min_free"; "free" => free)
+                }
+                false => info!(self.log, "there is room on the disk again"; "free" => free),
+            }
+            self.low = low;
+            self.stats.disk_low.set(i64::from(low));
+            self.done.push(LogDone::Room { low });
+        }
         Ok(())
     }
 
@@ -225,7 +256,8 @@ impl Turns for TxnLog {
         if self.failed {
             return;
         }
-        if let Err(fault) = self.sync() {
+        let looked = if self.unmeasured >= LOOK_EVERY { self.look_at_room() } else { Ok(()) };
+        if let Err(fault) = looked.and_then(|()| self.sync()) {
             return self.fail(&fault, ctx);
         }
         after_stall(self.store.stall(), self, ctx, TxnLog::report);

@@ -137,6 +137,14 @@ fn disk(out: &mut Families, s: &Stats) {
     out.summary("fsynctime", "Milliseconds of an fsync of the log", s.fsynctime_us.snapshot(), MS);
     out.summary("sync_processor_batch_size", "Transactions in an fsync", s.sync_batch_size.snapshot(), 1.0);
     out.summary("snapshottime", "Milliseconds to write a snapshot", s.snapshottime_us.snapshot(), MS);
+    out.counter(
+        "snapshot_error_count",
+        "Snapshots for which there was no room",
+        s.snapshot_error_count.get(),
+    );
+    out.gauge("zabra_disk_free_bytes", "Bytes left on the disk of the log", s.disk_free.get());
+    out.gauge("zabra_disk_low", "1 while that is less than storage.min_free", s.disk_low.get());
+    out.gauge("zabra_writes_refused", "1 while writes are refused for want of room", s.writes_refused.get());
 }
 
 fn actors(out: &mut Families, s: &Stats) {

@@ -106,6 +106,7 @@ fn storage(section: &Section<'_>) -> Result<StorageKeys, ConfigError> {
         retain: section.number32("retain", 3..=10_000)?.unwrap_or(3),
         purge_every: purge_every.filter(|every| !every.is_zero()),
         compression,
+        min_free: section.size("min_free", 0..=1024 * GIB)?.unwrap_or(256 * MIB),
     })
 }
 

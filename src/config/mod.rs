@@ -130,6 +130,8 @@ pub struct StorageKeys {
     pub purge_every: Option<Duration>,
     /// How snapshots are written.
     pub compression: Compression,
+    /// Bytes that writes leave free on the disk; with less they are refused. 0 is off.
+    pub min_free: u64,
 }
 
 /// `[client]`.
@@ -329,7 +331,7 @@ impl Cluster {
             format!("storage.snap_count={} storage.snap_size={}B", s.snap_count, s.snap_size),
             format!("storage.prealloc={}B storage.retain={}", s.prealloc, s.retain),
             format!("storage.purge_every={}", time(s.purge_every.unwrap_or_default())),
-            format!("storage.compression={}", s.compression.name()),
+            format!("storage.compression={} storage.min_free={}B", s.compression.name(), s.min_free),
             format!("client.max_connections_per_ip={}", unlimited(c.max_connections_per_ip)),
             format!("client.max_connections={}", unlimited(c.max_connections)),
             format!("client.local_sessions={}", c.local_sessions != LocalSessions::Off),

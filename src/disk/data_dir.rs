@@ -45,6 +45,8 @@ pub struct DiskSettings {
     pub compression: Compression,
     /// There is no other server that this one could get its data from.
     pub alone: bool,
+    /// With less room than this the disk counts as nearly full, in bytes; 0 is never.
+    pub min_free: u64,
 }
 
 impl DiskSettings {
@@ -58,6 +60,7 @@ impl DiskSettings {
             retain: MIN_RETAIN,
             compression: Compression::None,
             alone: false,
+            min_free: 0,
         }
     }
 }
@@ -292,6 +295,12 @@ impl DataDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => explain("remove", &path, other),
         }
+    }
+
+    /// Bytes left where there is less: for the log, or for everything else.
+    pub(super) fn free(&self) -> Result<u64, Fault> {
+        let free = |dir: &Path| explain("look for room on the disk of", dir, self.disk.free(dir));
+        Ok(free(&self.files)?.min(free(&self.logs)?))
     }
 
     /// Makes creations, renames and removals durable.

@@ -80,6 +80,7 @@ fn mend(dir: &DataDir, current: Epoch, last: Zxid) -> Result<Epoch, Refusal> {
     // Apache does not sync the directory: its rename may be lost, and the new file still be there.
     let lost_rename = match read(dir, &format!("{CURRENT}.tmp")) {
         Ok(found) => found.filter(|epoch| *epoch >= last.epoch()),
+        Err(Refusal::Disk(fault)) => return Err(fault.into()),
         Err(torn) => {
             warn!(dir.log, "ignoring an unfinished epoch file"; "error" => torn.what(dir));
             None

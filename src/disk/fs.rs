@@ -41,6 +41,9 @@ pub trait Disk: Send + Sync {
     /// Makes the names in a directory durable: creations, renames, removals.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
+    /// Bytes that this process can still write to the file system of a directory.
+    fn free(&self, dir: &Path) -> io::Result<u64>;
+
     /// How long the calls since the last question would have blocked; zero on a disk that has blocked.
     fn stall(&self) -> Duration {
         Duration::ZERO
@@ -115,6 +118,11 @@ impl Disk for RealDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         File::open(dir)?.sync_all()
+    }
+
+    fn free(&self, dir: &Path) -> io::Result<u64> {
+        let found = rustix::fs::statvfs(dir)?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
     }
 }
 

@@ -46,11 +46,16 @@ struct State {
     /// Changing calls so far.
     calls: u64,
     planted: Option<(u64, Injected)>,
+    /// Reading calls so far, and the one that fails.
+    reads: u64,
+    planted_read: Option<u64>,
     dead: bool,
     /// Handles of an earlier life of the machine are refused.
     life: u64,
     stalls: Option<(Rng, Duration)>,
     stall: Duration,
+    /// Bytes that fit; all of them when nobody says.
+    capacity: Option<u64>,
 }
 
 #[derive(Clone, Default)]
@@ -86,15 +91,31 @@ impl SimDisk {
         self.lock_state().calls
     }
 
+    /// Plants an error of the device (EIO) at the `call`-th reading call from now on, instead of any earlier one.
+    pub fn inject_read(&self, call: u64) {
+        let mut state = self.lock_state();
+        state.planted_read = Some(state.reads + call);
+    }
+
+    /// Reading calls (openings, reads, listings) so far.
+    pub fn reads(&self) -> u64 {
+        self.lock_state().reads
+    }
+
     /// From now on each sync takes a time drawn from the seed, below `max`; see [`Disk::stall`].
     pub fn slow_down(&self, seed: u64, max: Duration) {
         self.lock_state().stalls = Some((Rng(seed), max));
     }
 
+    /// From now on no more bytes than this fit on the disk: what does not fails with ENOSPC.
+    pub fn limit(&self, bytes: Option<u64>) {
+        self.lock_state().capacity = bytes;
+    }
+
     /// No more planted faults, and syncs that take no time.
     pub fn heal(&self) {
         let mut state = self.lock_state();
-        (state.planted, state.stalls) = (None, None);
+        (state.planted, state.planted_read, state.stalls) = (None, None, None);
     }
 
     /// The power goes and comes back: what was not synced may be lost or torn, as the seed says. Open
@@ -112,7 +133,7 @@ impl SimDisk {
         for file in state.files.values_mut() {
             file.crash(&mut rng);
         }
-        state.planted = None;
+        (state.planted, state.planted_read) = (None, None);
         state.reboot();
     }
 
@@ -182,10 +203,12 @@ impl Disk for SimDisk {
     }
 
     fn read(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
-        let state = self.lock_state();
+        let mut state = self.lock_state();
         state.alive()?;
         let inode = state.find(path)?;
-        Ok(Box::new(Cursor::new(state.files[&inode].now.clone())))
+        state.read_one()?;
+        let content = Cursor::new(state.files[&inode].now.clone());
+        Ok(Box::new(SimReader { disk: self.clone(), content }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -205,8 +228,9 @@ impl Disk for SimDisk {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<(String, u64)>> {
-        let state = self.lock_state();
+        let mut state = self.lock_state();
         state.alive()?;
+        state.read_one()?;
         let inside = state.names.iter().filter(|(path, _)| path.parent() == Some(dir));
         Ok(inside
             .filter_map(|(path, inode)| {
@@ -230,6 +254,12 @@ impl Disk for SimDisk {
         }
         state.forget_unnamed();
         Ok(())
+    }
+
+    fn free(&self, _dir: &Path) -> io::Result<u64> {
+        let state = self.lock_state();
+        state.alive()?;
+        Ok(state.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(state.used())))
     }
 
     fn stall(&self) -> Duration {
@@ -274,6 +304,27 @@ impl State {
             Injected::Io => rustix::io::Errno::IO.into(),
             Injected::Full => rustix::io::Errno::NOSPC.into(),
         }))
+    }
+
+    /// Counts a reading call, and lets the planted error happen.
+    fn read_one(&mut self) -> io::Result<()> {
+        self.reads += 1;
+        if self.planted_read == Some(self.reads) {
+            self.planted_read = None;
+            return Err(rustix::io::Errno::IO.into());
+        }
+        Ok(())
+    }
+
+    /// Bytes of all files.
+    fn used(&self) -> u64 {
+        self.files.values().map(|file| file.now.len() as u64).sum()
+    }
+
+    /// Does a file still fit when it has this length?
+    fn has_room_for(&self, inode: u64, len: u64) -> bool {
+        let now = self.files.get(&inode).map_or(0, |file| file.now.len() as u64);
+        self.capacity.is_none_or(|capacity| self.used() + len.saturating_sub(now) <= capacity)
     }
 
     fn reboot(&mut self) {
@@ -366,6 +417,18 @@ impl Change {
     }
 }
 
+struct SimReader {
+    disk: SimDisk,
+    content: Cursor<Vec<u8>>,
+}
+
+impl Read for SimReader {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.disk.lock_state().read_one()?;
+        self.content.read(bytes)
+    }
+}
+
 struct SimFile {
     disk: SimDisk,
     inode: u64,
@@ -379,7 +442,15 @@ impl SimFile {
         if state.life != self.life {
             return Err(io::Error::other("this file was opened before the machine went off"));
         }
-        let verdict = state.change()?;
+        let mut verdict = state.change()?;
+        let len = match &change {
+            Some(Change::Write(offset, bytes)) => offset + bytes.len() as u64,
+            Some(Change::SetLen(len)) => *len,
+            None => 0,
+        };
+        if matches!(verdict, Verdict::Do) && !state.has_room_for(self.inode, len) {
+            verdict = Verdict::Fail(rustix::io::Errno::NOSPC.into());
+        }
         let gone = || io::Error::other("this file was removed");
         let file = state.files.get_mut(&self.inode).ok_or_else(gone)?;
         match (&verdict, change) {

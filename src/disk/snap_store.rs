@@ -96,11 +96,16 @@ impl FileSnapStore {
 }
 
 impl SnapStore for FileSnapStore {
-    fn save(&mut self, tree: &Tree) -> Result<String, Fault> {
-        let saved = snapshot::save(&self.dir, tree)?;
+    fn save(&mut self, tree: &Tree) -> Result<Option<String>, Fault> {
+        // What is kept free is the log's: a snapshot takes half of it at the most.
+        let needed = snapshot::expected_size(tree, self.dir.settings.compression);
+        if self.dir.free()? < needed + self.dir.settings.min_free / 2 {
+            return Ok(None);
+        }
+        let Some(saved) = snapshot::save_if_it_fits(&self.dir, tree)? else { return Ok(None) };
         self.verified.insert(saved.clone());
         self.purge()?;
-        Ok(saved.name)
+        Ok(Some(saved.name))
     }
 
     fn encode(&mut self, tree: &Tree, out: &mut dyn FnMut(Bytes)) {

@@ -21,8 +21,8 @@ use slog::debug;
 use zabra_actors::core::tree::{DIGEST_VERSION, NodeView, PersistedStat, Tree};
 use zabra_actors::types::{Acl, Fault, SessionId, Zxid, perms};
 
-use super::compression::Packer;
-use super::data_dir::{DataDir, SnapFile, explain};
+use super::compression::{Compression, Packer};
+use super::data_dir::{DataDir, SnapFile, explain, fault};
 use super::fs::DiskFile;
 use super::snapshot_reader::{DigestSum, read_snapshot};
 
@@ -54,24 +54,56 @@ pub(super) fn expected_digest(tree: &Tree) -> Option<(Zxid, i64)> {
 
 /// Writes a tree's snapshot durably: under a name that Apache ignores; reads it back; then gives it its own.
 pub(super) fn save(dir: &DataDir, tree: &Tree) -> Result<SnapFile, Fault> {
-    let compression = dir.settings.compression;
-    let snapshot = SnapFile::new(tree.zxid(), compression);
+    let full = || fault("write a snapshot in", dir.snapshots(), io::ErrorKind::StorageFull.into());
+    save_if_it_fits(dir, tree)?.ok_or_else(full)
+}
+
+/// The same, but `None`, and nothing left behind, when the disk is full.
+pub(super) fn save_if_it_fits(dir: &DataDir, tree: &Tree) -> Result<Option<SnapFile>, Fault> {
+    let snapshot = SnapFile::new(tree.zxid(), dir.settings.compression);
     let unfinished = format!("{UNFINISHED}{}", snapshot.name);
     let path = dir.path(&unfinished);
-    let mut packer = Packer::new(compression, FileWriter { file: dir.create(&unfinished)?, offset: 0 });
+    match write(dir, &unfinished, tree) {
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            dir.remove(&unfinished)?;
+            return Ok(None);
+        }
+        other => explain("write", &path, other)?,
+    }
+    check_written(dir, dir.settings.compression.reader(dir.read(&unfinished)?), tree)
+        .map_err(|wrong| Fault(format!("{} was written and is wrong: {wrong}", path.display())))?;
+    match dir.disk.rename(&path, &dir.path(&snapshot.name)) {
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            dir.remove(&unfinished)?;
+            return Ok(None);
+        }
+        other => explain("rename", &path, other)?,
+    }
+    dir.sync_names()?;
+    Ok(Some(snapshot))
+}
+
+fn write(dir: &DataDir, name: &str, tree: &Tree) -> io::Result<()> {
+    let output = FileWriter { file: dir.disk.create(&dir.path(name))?, offset: 0 };
+    let mut packer = Packer::new(dir.settings.compression, output);
     let mut written = Ok(());
     encode(tree, &mut |piece| {
         if written.is_ok() {
             written = packer.write_all(&piece);
         }
     });
-    let mut output = explain("write", &path, written.and_then(|()| packer.finish()))?;
-    explain("fsync", &path, output.file.sync())?;
-    check_written(dir, compression.reader(dir.read(&unfinished)?), tree)
-        .map_err(|wrong| Fault(format!("{} was written and is wrong: {wrong}", path.display())))?;
-    dir.rename(&unfinished, &snapshot.name)?;
-    dir.sync_names()?;
-    Ok(snapshot)
+    written?;
+    packer.finish()?.file.sync()
+}
+
+/// About how many bytes a snapshot of this tree takes: to know beforehand that it does not fit.
+pub(super) fn expected_size(tree: &Tree, compression: Compression) -> u64 {
+    /// Bytes of a znode besides its path and data.
+    const ZNODE: u64 = 76;
+    /// How much smaller it gets at the least, as experience says; if it does not, the disk will say so.
+    const SMALLER: u64 = 3;
+    let plain = tree.data_size() + ZNODE * tree.node_count() as u64;
+    if compression == Compression::None { plain } else { plain / SMALLER }
 }
 
 /// A snapshot counts when it has been read as a whole, and is of the tree it was made of.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use slog::{info, warn};
 use zabra_actors::core::tree::Tree;
-use zabra_actors::ports::{Recovered, TxnStore};
+use zabra_actors::ports::{Recovered, Room, TxnStore};
 use zabra_actors::types::{Entry, Epochs, Fault, Zxid};
 
 use super::data_dir::{DataDir, Files, explain, log_name};
@@ -20,11 +20,16 @@ use super::{epochs, install, snapshot};
 /// Its presence says that this server may lack what others rely on: see [`Recovered::doubtful`].
 pub(super) const DOUBT: &str = ".recovering";
 
+/// How much more than what must be free has to be there before a disk that was nearly full is not any more, in bytes.
+const COMFORT: u64 = 16 << 20;
+
 /// The transaction log and the epoch files of a directory.
 pub struct FileTxnStore {
     dir: Arc<DataDir>,
     /// Known once recovered.
     open: Option<Open>,
+    /// The disk was nearly full when it was looked at last.
+    low: bool,
 }
 
 struct Open {
@@ -34,7 +39,7 @@ struct Open {
 
 impl FileTxnStore {
     pub(super) fn new(dir: Arc<DataDir>) -> FileTxnStore {
-        FileTxnStore { dir, open: None }
+        FileTxnStore { dir, open: None, low: false }
     }
 
     fn open(&mut self) -> &mut Open {
@@ -253,6 +258,14 @@ impl TxnStore for FileTxnStore {
         epochs::save(&self.dir, old, epochs)?;
         self.open().epochs = epochs;
         Ok(())
+    }
+
+    fn room(&mut self) -> Result<Room, Fault> {
+        let (free, min) = (self.dir.free()?, self.dir.settings.min_free);
+        // Nearly full until there is some more, so that it does not come and go with each file.
+        let more = if self.low { (min / 8).min(COMFORT) } else { 0 };
+        self.low = free < min + more;
+        Ok(Room { free, low: self.low })
     }
 
     fn trust(&mut self) -> Result<(), Fault> {

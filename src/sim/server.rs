@@ -15,7 +15,7 @@ use zabra_actors::core::prepare::Rules;
 use zabra_actors::core::quorum::Ensemble;
 use zabra_actors::core::replica::{LocalSessions, Settings, session_id_base};
 use zabra_actors::core::tree::Tree;
-use zabra_actors::ports::{OnFault, Recovered, SnapStore, TxnStore, WallClock, Witness};
+use zabra_actors::ports::{OnFault, Recovered, Room, SnapStore, TxnStore, WallClock, Witness};
 use zabra_actors::stats::Stats;
 use zabra_actors::types::{Entry, Epoch, Epochs, Fault, Sid, WallMillis, Zxid};
 
@@ -267,6 +267,11 @@ impl<S: TxnStore> TxnStore for WatchedTxns<S> {
         Ok(())
     }
 
+    fn room(&mut self) -> Result<Room, Fault> {
+        self.watched.alive()?;
+        self.store.room()
+    }
+
     fn trust(&mut self) -> Result<(), Fault> {
         self.watched.alive()?;
         self.store.trust()
@@ -283,7 +288,7 @@ struct WatchedSnaps<S> {
 }
 
 impl<S: SnapStore> SnapStore for WatchedSnaps<S> {
-    fn save(&mut self, tree: &Tree) -> Result<String, Fault> {
+    fn save(&mut self, tree: &Tree) -> Result<Option<String>, Fault> {
         self.watched.alive()?;
         self.store.save(tree)
     }

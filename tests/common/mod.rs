@@ -166,6 +166,12 @@ impl Ensemble {
         ensemble
     }
 
+    /// Changes the configuration, before any server runs.
+    pub fn configure(&self, change: impl FnOnce(String) -> String) {
+        let text = fs::read_to_string(self.config()).expect("it was written");
+        fs::write(self.config(), change(text)).expect("it can be written again");
+    }
+
     /// All ids.
     pub fn sids(&self) -> Vec<u8> {
         (1..).take(self.servers.len()).collect()

@@ -35,8 +35,21 @@ impl Node {
                 self.answer_role(tenure, None, Some(learner::Input::Truncated { zxid }));
             }
             LogDone::Reset { tenure, zxid } => self.log_reset(tenure, zxid),
+            LogDone::Room { low } => {
+                self.low = low;
+                self.tell_room();
+            }
             LogDone::Trusted => self.trusted(),
             LogDone::Drained => self.drained(),
+        }
+    }
+
+    /// The role weighs what the disk says. One that does not serve yet is told again when it does.
+    pub(super) fn tell_room(&self) {
+        match &self.state {
+            State::Leading { leader, .. } => leader.do_send(leader::Input::DiskLow(self.low)),
+            State::Learning { learner, .. } => learner.tell(learner::Input::DiskLow(self.low)),
+            _ => {}
         }
     }
 

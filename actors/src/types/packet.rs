@@ -71,6 +71,9 @@ pub enum Packet {
     /// L→ld: tell me when I have been sent everything that is committed anywhere by now. ld→L: you have, and a
     /// quorum has said since then that I lead.
     Sync,
+    /// L→ld: this follower's disk is nearly full, or has room again. ld→L: refuse writes that need room, or take
+    /// them again. (Apache's servers know nothing of it and stop when they are full.)
+    DiskLow { low: bool },
     /// Either way: this stay is over (Apache closes the socket). The reason is for the log.
     Goodbye { reason: String },
 }
@@ -98,6 +101,7 @@ impl Packet {
             Packet::Ping { .. } => "PING",
             Packet::Revalidate { .. } | Packet::Revalidated { .. } => "REVALIDATE",
             Packet::Sync => "SYNC",
+            Packet::DiskLow { .. } => "DISKLOW",
             Packet::Goodbye { .. } => "GOODBYE",
         }
     }

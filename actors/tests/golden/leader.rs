@@ -54,6 +54,8 @@ impl LeaderSubject {
                     valid: words.has("valid").then_some(Zxid(0x100000001)),
                 }
             }
+            "disk-low" => Input::DiskLow(true),
+            "disk-roomy" => Input::DiskLow(false),
             "tick" => {
                 self.now = words.millis();
                 Input::Tick { now: self.now }
@@ -80,6 +82,7 @@ fn packet(words: &Words) -> Packet {
         "SYNC" => Packet::Sync,
         "REVALIDATE" => Packet::Revalidate { session, timeout_ms: 30_000 },
         "REQUEST" => Packet::Request(vec![request(session, words)]),
+        "DISKLOW" => Packet::DiskLow { low: !words.has("no") },
         "GOODBYE" => Packet::Goodbye { reason: "it is over".to_owned() },
         "COMMIT" => Packet::Commit { zxid: words.zxid_at(1) },
         _ => words.unknown(),

@@ -64,6 +64,8 @@ impl LearnerSubject {
             "revalidate" => Input::Revalidate { session, timeout_ms: 30_000 },
             "touched" => Input::Touched { number: words.number("number"), sessions: vec![(session, 30_000)] },
             "rejoin" => Input::Rejoin,
+            "disk-low" => Input::DiskLow(true),
+            "disk-roomy" => Input::DiskLow(false),
             "tick" => {
                 self.now = words.millis();
                 Input::Tick { now: self.now }
@@ -97,6 +99,7 @@ fn packet(words: &Words) -> Packet {
             let session = SessionId(words.number("session") as i64);
             Packet::Revalidated { session, valid: words.has("valid").then_some(Zxid(0x100000001)) }
         }
+        "DISKLOW" => Packet::DiskLow { low: !words.has("no") },
         "GOODBYE" => Packet::Goodbye { reason: "it is over".to_owned() },
         _ => words.unknown(),
     }

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use zabra_actors::ports::Room;
 use zabra_actors::types::{Epoch, Epochs};
 
 use super::*;
 use crate::disk::compression::Packer;
-use crate::disk::{Compression, SnapFile};
+use crate::disk::{Compression, SnapFile, snapshot};
 
 #[test]
 fn a_new_directory_begins_as_apaches_does() {
@@ -313,4 +314,39 @@ fn a_snapshot_of_others_without_any_log_is_not_taken_for_all_there_is() {
         why.contains("name it as txn_log_dir") && why.contains("`zabra data repair /d --no-log`"),
         "{why}"
     );
+}
+
+#[test]
+fn a_disk_is_nearly_full_until_there_is_a_little_more() {
+    let disk = SimDisk::new();
+    let (mut txns, mut snaps) =
+        stores_of(&disk, DiskSettings { min_free: 800, ..DiskSettings::new("/d", Sid(1)) });
+    let tree = txns.recover().unwrap().tree;
+    let used: u64 = disk.list(Path::new("/d/version-2")).unwrap().iter().map(|file| file.1).sum();
+    let mut room = |free: u64| {
+        disk.limit(Some(used + 2 + free)); // myid has two bytes
+        txns.room().unwrap()
+    };
+    assert_eq!(room(800), Room { free: 800, low: false });
+    assert_eq!(room(799), Room { free: 799, low: true });
+    assert!(room(899).low && !room(900).low && room(700).low);
+    // A snapshot takes half of what is kept free at the most, and leaves nothing behind when it does not fit.
+    let before = names(&disk);
+    assert_eq!(snaps.save(&tree).unwrap(), None);
+    disk.limit(Some(used + 2 + 2000));
+    assert_eq!(snaps.save(&tree).unwrap().as_deref(), Some("snapshot.0"));
+    assert_eq!(names(&disk), before);
+}
+
+#[test]
+fn a_snapshot_for_which_there_is_no_room_is_none() {
+    let (disk, tree) = aged(2);
+    let before = disk.list(Path::new("/d/version-2")).unwrap();
+    let used: u64 = before.iter().map(|file| file.1).sum();
+    let (mut txns, mut snaps) = stores(&disk);
+    txns.recover().unwrap();
+    // The estimate says yes, and the disk no.
+    disk.limit(Some(used + 2 + snapshot::expected_size(&tree, Compression::None)));
+    assert_eq!(snaps.save(&tree).unwrap(), None);
+    assert_eq!(disk.list(Path::new("/d/version-2")).unwrap().len(), before.len(), "nothing is left behind");
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::common::{Common, Heard};
 use super::learners::{Kind, Stage};
+use super::room::Room;
 use super::syncs::{MAX_PENDING_SYNCS, Syncer, Syncs};
 use super::{Effect, Input, State};
 use crate::types::{Entry, Forwarded, ForwardedBytes, Packet, Phase, Sid, Tenure, Zxid};
@@ -16,6 +17,7 @@ pub const ROLLOVER: u32 = u32::MAX - (1 << 24);
 pub(super) struct Broadcast {
     pub(super) common: Common,
     syncs: Syncs,
+    room: Room,
 }
 
 impl From<Broadcast> for State {
@@ -37,7 +39,7 @@ impl Broadcast {
         let reason = "a quorum has taken over the history".to_owned();
         out.push(Effect::Phase { phase: Phase::Broadcast, epoch, reason });
         out.push(Effect::Serve { epoch });
-        let mut phase = Broadcast { common, syncs: Syncs::default() };
+        let mut phase = Broadcast { common, syncs: Syncs::default(), room: Room::default() };
         for sid in phase.common.learners.in_stage(|stage| stage == Stage::Acked) {
             phase.welcome(sid, out);
         }
@@ -89,8 +91,10 @@ impl Broadcast {
                 }
                 self.common.ping(out);
             }
+            Input::DiskLow(low) => self.room.own(low),
             // One question for all syncs that came in this turn, unless a proposal behind them asks it.
             Input::EndOfTurn => {
+                self.weigh_room(out);
                 if self.syncs.wants_ping(&self.common) {
                     self.common.learners.ping_voters(&self.common.ensemble, out);
                 }
@@ -118,12 +122,23 @@ impl Broadcast {
             (Packet::Revalidate { session, timeout_ms }, Stage::InStep) => {
                 out.push(Effect::Revalidate { from, tenure, session, timeout_ms });
             }
+            // Its disk is nearly full, or has room again.
+            (Packet::DiskLow { low }, Stage::InStep) => self.room.learner(from, tenure, low),
             // It breaks the protocol.
             (packet, stage) => {
                 let reason = format!("{} of a learner that is {}", packet.name(), stage.name());
                 self.common.learners.drop(from, &reason, out);
             }
         }
+    }
+
+    /// Tells everybody when writes must be refused, or may be taken again.
+    fn weigh_room(&mut self, out: &mut Vec<Effect>) {
+        let Some(refuse) = self.room.verdict(&self.common) else { return };
+        for kind in [Kind::Follower, Kind::Observer] {
+            self.common.learners.broadcast(kind, Packet::DiskLow { low: refuse }, out);
+        }
+        out.push(Effect::RefuseWrites(refuse));
     }
 
     fn on_ack(&mut self, from: Sid, zxid: Zxid, out: &mut Vec<Effect>) {
@@ -157,6 +172,9 @@ impl Broadcast {
         learner.acknowledge(now, mark, mark);
         learner.watch(now, last);
         self.common.learners.send(sid, Packet::UpToDate { committed }, out);
+        if self.room.is_refusing() {
+            self.common.learners.send(sid, Packet::DiskLow { low: true }, out);
+        }
     }
 
     /// The replica's transactions: to the followers and to the own log at once.
@@ -264,7 +282,7 @@ mod tests {
             timing: Timing { tick_ms: 100, init_limit_ms: 1_000, sync_limit_ms: 500 },
             now: 0,
         };
-        Broadcast { common: Common::new(start), syncs: Syncs::default() }
+        Broadcast { common: Common::new(start), syncs: Syncs::default(), room: Room::default() }
     }
 
     fn entry(counter: u32) -> Arc<Entry> {

@@ -56,6 +56,7 @@ impl Discovery {
             | Input::Sync
             | Input::SnapshotSent { .. }
             | Input::Revalidated { .. }
+            | Input::DiskLow(_)
             | Input::EndOfTurn => self.into(),
         }
     }

@@ -30,6 +30,7 @@ mod broadcast;
 mod common;
 mod discovery;
 mod learners;
+mod room;
 mod synchronization;
 mod syncs;
 
@@ -88,6 +89,8 @@ pub enum Input {
     SnapshotSent { to: Sid, tenure: Tenure },
     /// The replica's word on a session that a learner asked about.
     Revalidated { to: Sid, tenure: Tenure, session: SessionId, valid: Option<Zxid> },
+    /// The own disk is nearly full, or has room again.
+    DiskLow(bool),
     /// Time passes; at least every half tick.
     Tick { now: Millis },
     /// All that had come is dealt with: what was put together for one packet leaves.
@@ -120,6 +123,8 @@ pub enum Effect {
     Touched(Vec<(SessionId, i32)>),
     /// The own client's sync, in order: everything committed anywhere before it came has been applied.
     SyncDone,
+    /// The replica refuses writes that need room, or takes them again.
+    RefuseWrites(bool),
     /// A transition, for the log and the status.
     Phase { phase: Phase, epoch: Epoch, reason: String },
     /// Something to tell the operator about a learner: came, refused, synchronized by what, dropped, why.

@@ -77,6 +77,7 @@ impl Synchronization {
             | Input::Propose(_)
             | Input::Sync
             | Input::Revalidated { .. }
+            | Input::DiskLow(_)
             | Input::EndOfTurn => self.into(),
         }
     }

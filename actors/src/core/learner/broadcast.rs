@@ -64,6 +64,11 @@ impl Broadcast {
             Input::Touched { number, sessions } => {
                 out.push(Effect::Send(Packet::Ping { number, touched: sessions }));
             }
+            // Observers have no say.
+            Input::DiskLow(low) if !self.common.is_observer() => {
+                out.push(Effect::Send(Packet::DiskLow { low }));
+            }
+            Input::DiskLow(_) => {}
             Input::Rejoin => return State::rejoin(self.common, out),
             Input::Tick { now } => {
                 self.common.now = now;
@@ -106,6 +111,11 @@ impl Broadcast {
             // May a client go on here?
             Packet::Revalidated { session, valid } => {
                 out.push(Effect::Revalidated { session, valid });
+                Ok(())
+            }
+            // Too many disks are nearly full, or there is room again.
+            Packet::DiskLow { low } => {
+                out.push(Effect::RefuseWrites(low));
                 Ok(())
             }
             // The leader leads no more, or wants this learner no more.

@@ -68,6 +68,8 @@ impl Discovery {
                     false => self.into(), // another role's answer
                 }
             }
+            // Said again when this server serves.
+            Input::DiskLow(_) => self.into(),
             Input::Rejoin => State::rejoin(self.common, out),
             Input::Tick { now } => {
                 self.common.now = now;

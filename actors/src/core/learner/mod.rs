@@ -87,6 +87,8 @@ pub enum Input {
     Revalidate { session: SessionId, timeout_ms: i32 },
     /// The sessions heard from, for the PING that asked.
     Touched { number: u64, sessions: Vec<(SessionId, i32)> },
+    /// The own disk is nearly full, or has room again.
+    DiskLow(bool),
     /// This server is no observer any more, if it was one for want of trust in its log: the stay ends, and the
     /// next one is a follower's.
     Rejoin,
@@ -122,6 +124,8 @@ pub enum Effect {
     Revalidated { session: SessionId, valid: Option<Zxid> },
     /// A PING came: ask the session tracker for its touches; answered by Touched.
     CollectTouched { number: u64 },
+    /// The replica refuses writes that need room, or takes them again.
+    RefuseWrites(bool),
     /// A transition, for the log and the status.
     Phase { phase: Phase, epoch: Epoch, reason: String },
     /// The stay is over; the actor hands its history back and dies.

@@ -108,6 +108,8 @@ impl Synchronization {
                 out.push(Effect::Send(Packet::Ping { number, touched: sessions }));
                 self.into()
             }
+            // Said again when this server serves.
+            Input::DiskLow(_) => self.into(),
             Input::Rejoin => State::rejoin(self.common, out),
             Input::Tick { now } => {
                 self.common.now = now;

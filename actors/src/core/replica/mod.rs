@@ -83,6 +83,8 @@ pub enum Input {
     Expire { now: WallMillis, sessions: Vec<SessionId>, seen: u64 },
     /// Leader: this container or TTL node was found to be over.
     DeleteContainer { now: WallMillis, path: Str },
+    /// Disks are nearly full: refuse writes that need room; or take them again. A change of service takes it back.
+    RefuseWrites(bool),
     /// Another tree: at start, after a SNAP, after a TRUNC below the old one. Never while serving.
     Install(Box<Tree>),
 }
@@ -194,6 +196,8 @@ pub struct Replica {
     touches: Touches,
     /// Requests in the queues of all clients.
     outstanding: usize,
+    /// Writes that need room are refused.
+    no_room: bool,
     /// Prepared in this step.
     proposals: Vec<Arc<Entry>>,
     /// To be forwarded in this step.
@@ -224,6 +228,7 @@ impl Replica {
             last_sync: 0,
             touches: Touches::default(),
             outstanding: 0,
+            no_room: false,
             proposals: Vec::new(),
             forwards: Vec::new(),
             changes: Vec::new(),
@@ -281,6 +286,7 @@ impl Replica {
             }
             Input::Revalidated { session, valid } => self.revalidated(session, valid, out),
             Input::SyncDone => self.sync_done(out),
+            Input::RefuseWrites(refuse) => self.no_room = refuse,
             Input::Expire { now, sessions, seen } => self.expire(now, sessions, seen, out),
             Input::DeleteContainer { now, path } => self.delete_container(now, path),
             Input::Install(tree) => self.install(*tree),
@@ -293,6 +299,7 @@ impl Replica {
     /// told what became of it, they look.
     fn serve(&mut self, service: Service, out: &mut Vec<Effect>) {
         self.close_all(out);
+        self.no_room = false;
         if let Some((text, since)) = &self.settings.config
             && !matches!(service, Service::None)
         {

@@ -104,6 +104,10 @@ impl Replica {
             ref op if matches!(self.role, Role::ReadOnly { .. }) && needs_leader(op) => {
                 self.refuse(conn, request.xid, ZkError::NotReadOnly, out);
             }
+            // Before it takes a place in the order: there, a refusal would need room, too.
+            ref op if self.no_room && needs_room(op) => {
+                self.refuse(conn, request.xid, ZkError::NotReadOnly, out);
+            }
             // A local session ends here, behind what it has asked for.
             Op::CloseSession if self.locals.contains(&session) => self.other(request, out),
             // Whoever orders the writes checks the session, too: a refusal has its place in the order.
@@ -283,6 +287,16 @@ impl Replica {
         let (events, watches) = reads::catch_up(&self.tree, before);
         out.push(Effect::Outcome(Outcome::Rewatch { conn, events, watches }));
         reply(conn, xid, self.tree.zxid(), Ok(ReplyBody::Empty), out);
+    }
+}
+
+/// Does it make the log longer for something that stays? Deletes are what makes room in the end, and sessions must
+/// come and go for anybody to read.
+fn needs_room(op: &Op) -> bool {
+    match op {
+        Op::Delete { .. } | Op::CloseSession => false,
+        Op::Multi(members) => !members.iter().all(|op| matches!(op, Op::Delete { .. } | Op::Check { .. })),
+        op => op.is_write(),
     }
 }
 

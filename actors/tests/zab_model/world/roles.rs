@@ -203,7 +203,8 @@ impl World {
             leader::Effect::Note(note) => self.tell(sid, format_args!("{note}")),
             leader::Effect::Forwarded { .. }
             | leader::Effect::Revalidate { .. }
-            | leader::Effect::Touched(_) => {}
+            | leader::Effect::Touched(_)
+            | leader::Effect::RefuseWrites(_) => {}
             leader::Effect::SyncDone => self.synced(sid),
         }
     }
@@ -268,7 +269,7 @@ impl World {
             }
             learner::Effect::StandDown { reason } => self.stand_down(sid, &reason),
             learner::Effect::SyncDone => self.synced(sid),
-            learner::Effect::Revalidated { .. } => {}
+            learner::Effect::Revalidated { .. } | learner::Effect::RefuseWrites(_) => {}
         }
     }
 

@@ -6,6 +6,7 @@ mod handshake;
 mod leadership;
 mod local;
 mod model;
+mod no_room;
 mod pipeline;
 mod read_only;
 mod reads;

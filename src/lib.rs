@@ -4,6 +4,7 @@
 pub mod admin;
 pub mod bench;
 pub mod boot;
+pub mod cli;
 pub mod client;
 pub mod config;
 pub mod data;

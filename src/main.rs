@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use slog::{error, o};
 use zabra::bench::{self, BenchArgs};
 use zabra::boot::{self, Failure};
+use zabra::cli;
 use zabra::config::{ConfigArgs, EXIT_CONFIG};
 use zabra::data::{self, DataArgs};
 use zabra::logging::{self, LogArgs};
@@ -102,6 +103,9 @@ enum Command {
     /// Check, show, repair, back up and restore a server's directory, also one of Apache's
     #[command(subcommand_required = true)]
     Data(DataArgs),
+    /// A shell for any ZooKeeper ensemble, as zkCli.sh
+    #[command(disable_help_flag = true)]
+    Cli(CliArgs),
     /// Simulate an ensemble under faults; the same seed gives the same run
     #[command(after_help = SIM_EXAMPLES)]
     Sim(SimArgs),
@@ -121,6 +125,13 @@ struct ServeArgs {
     exit_with_stdin: bool,
 }
 
+/// All of it is the shell's own: its options are those of zkCli, which no other command has.
+#[derive(Args)]
+struct CliArgs {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    words: Vec<String>,
+}
+
 #[derive(Args)]
 struct StatusArgs {
     #[command(flatten)]
@@ -138,6 +149,7 @@ fn main() -> ExitCode {
         Command::Status(args) => status(&args),
         Command::Bench(args) => bench(args),
         Command::Data(args) => data::run(args),
+        Command::Cli(args) => block_on(async { Ok(cli::run(args.words).await) }),
         Command::Sim(args) => Ok(sim::command(&args)),
     };
     ExitCode::from(code.unwrap_or_else(explain))

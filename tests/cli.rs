@@ -33,6 +33,7 @@ fn every_help_is_complete() {
                 "up",
                 "serve",
                 "status",
+                "cli",
                 "bench",
                 "sim",
                 "--config",
@@ -46,6 +47,7 @@ fn every_help_is_complete() {
         (&["serve", "--help"], &["--config", "--set", "--id", "--log-format", "--log-level", "SIGTERM"]),
         (&["status", "--help"], &["--config", "--set", "--json", "Exit code 0 if a quorum serves"]),
         (&["bench", "--help"], &["--servers", "--workload", "--connections", "--pipeline", "--json"]),
+        (&["cli", "--help"], &["-server", "-timeout", "-waitforconnection", "--json", "Exit codes"]),
         (&["sim", "--help"], &["--seed", "--seeds", "--participants", "--trace", "--json", "Exit code 0"]),
     ];
     for (args, words) in helps {

@@ -30,25 +30,25 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use zabra_actors::handle::{FromClient, Opened};
-use zabra_actors::jute::{self, Decoded};
-use zabra_actors::types::{Auth, ConnectRequest, Op, Request, SessionId, ZkError};
+use zabra_actors::jute;
+use zabra_actors::types::{Auth, ConnectRequest, SessionId};
 
-use super::auth::Refusal;
 use super::figures::READS;
-use super::large::TooLarge;
+use super::in_flight::TooLarge;
+use super::intake::Intake;
 use super::listener::Clients;
 use super::outbox::outbox;
 use super::registry::Admitted;
 use super::stop::Stop;
-use super::talk::{HANDSHAKE_TIMEOUT, InBrain, Talk};
+use super::talk::{Asked, HANDSHAKE_TIMEOUT, InBrain, Talk};
 use super::words::{AnswerError, Word};
 use super::{auth, delivery, words};
 
 /// Room for each read, in bytes.
-const READ_SIZE: usize = 16 << 10;
+pub(super) const READ_SIZE: usize = 16 << 10;
 
 /// A buffer that a large frame has made larger than this, in bytes, is not kept.
-const KEPT_BUFFER: usize = 64 << 10;
+pub(super) const KEPT_BUFFER: usize = 64 << 10;
 
 /// Idle connections are closed at multiples of this, as Apache does: time-outs are rounded up to them.
 const IDLE_STEP: Duration = Duration::from_secs(10);
@@ -192,12 +192,10 @@ async fn first_frame(
     }
 }
 
-fn take_frame(buffer: &mut BytesMut, clients: &Clients) -> Result<Option<bytes::Bytes>, End> {
-    if clients.large.has_limit()
-        && let Some(length) = buffer.first_chunk().map(|length| i32::from_be_bytes(*length))
-    {
+pub(super) fn take_frame(buffer: &mut BytesMut, clients: &Clients) -> Result<Option<bytes::Bytes>, End> {
+    if let Some(length) = buffer.first_chunk().map(|length| i32::from_be_bytes(*length)) {
         // Nonsense is refused below.
-        clients.large.announce(usize::try_from(length).unwrap_or(0)).map_err(End::TooLarge)?;
+        clients.in_flight.announce(usize::try_from(length).unwrap_or(0)).map_err(End::TooLarge)?;
     }
     jute::take_frame(buffer, clients.settings.max_frame).map_err(|e| End::Violation(e.to_string()))
 }
@@ -305,29 +303,24 @@ async fn idle(talk: &Talk) {
 }
 
 /// Reads requests until the connection ends.
-async fn read(socket: &mut OwnedReadHalf, mut buffer: BytesMut, mut ids: Auth, talk: &Talk) -> End {
+async fn read(socket: &mut OwnedReadHalf, buffer: BytesMut, ids: Auth, talk: &Talk) -> End {
     talk.figures.end(READS);
     talk.opened().await;
     talk.figures.begin(READS);
+    let mut intake = Intake::new(buffer, ids);
     loop {
         let allowance = talk.allowance();
-        if allowance == 0 {
-            talk.figures.end(READS);
-            talk.progressed().await;
-            talk.figures.begin(READS);
-            continue;
-        }
-        let requests = match take_requests(&mut buffer, allowance, &mut ids, talk) {
-            Ok(requests) => requests,
+        let asked = match intake.take(allowance, talk) {
+            Ok(asked) => asked,
             Err(end) => return end,
         };
-        let taken = requests.len();
-        let last = requests.last().is_some_and(is_last);
+        let taken = asked.len();
+        let last = asked.last().is_some_and(Asked::is_last);
         match &talk.clients.door {
-            None => talk.ask(requests),
+            None => talk.ask(asked),
             Some(door) => {
                 talk.figures.end(READS);
-                if let Err(end) = door.pass(requests, socket, talk).await {
+                if let Err(end) = door.pass(asked, socket, talk).await {
                     return end;
                 }
                 talk.figures.begin(READS);
@@ -337,70 +330,18 @@ async fn read(socket: &mut OwnedReadHalf, mut buffer: BytesMut, mut ids: Auth, t
             talk.figures.end(READS);
             return std::future::pending().await;
         }
-        if taken == allowance {
+        // Something that was asked before must be answered first; it wakes this.
+        if allowance == 0 || taken == 0 && intake.holds() {
+            talk.figures.end(READS);
+            talk.progressed().await;
+            talk.figures.begin(READS);
+            continue;
+        }
+        if taken == allowance || intake.holds() {
             continue; // more may wait in the buffer
         }
-        if buffer.is_empty() && buffer.capacity() > KEPT_BUFFER {
-            buffer = BytesMut::new();
-        }
-        // Room grows with what really arrives, not with what a length promises.
-        buffer.reserve(READ_SIZE);
-        match socket.read_buf(&mut buffer).await {
-            Ok(0) => return End::ClosedByClient,
-            Ok(n) => talk.clients.stats.bytes_received.add(n as u64),
-            Err(e) => return End::Failed(e),
-        }
-        talk.touch();
-    }
-}
-
-/// Cuts whole frames off the buffer and decodes them, up to `allowance` or the last that may come.
-fn take_requests(
-    buffer: &mut BytesMut,
-    allowance: usize,
-    ids: &mut Auth,
-    talk: &Talk,
-) -> Result<Vec<Request>, End> {
-    let mut requests = Vec::new();
-    while requests.len() < allowance {
-        let Some(frame) = take_frame(buffer, &talk.clients)? else { break };
-        talk.arrived(frame.len()).map_err(End::TooLarge)?;
-        let (xid, decoded) = jute::decode_request(frame)
-            .map_err(|e| End::Violation(format!("no whole request header: {e}")))?;
-        let settings = &talk.clients.settings.auth;
-        let op = match decoded {
-            Decoded::Auth { scheme, data } => {
-                let decision = settings.authenticate(ids, &scheme, data.as_deref());
-                match &decision {
-                    Ok(more) => *ids = more.clone(),
-                    Err(_) => talk.clients.stats.auth_failed_count.inc(),
-                }
-                Op::Auth(told(decision)?)
-            }
-            // SASL is a way to prove who one is, so it must be open to whoever has not.
-            Decoded::Op(op) if settings.admits(ids) || matches!(op, Op::Sasl { .. }) => op,
-            Decoded::Op(_) => Op::Auth(Err(ZkError::SessionClosedRequireAuth)),
-        };
-        requests.push(Request { conn: talk.conn, xid, op, auth: ids.clone() });
-        if requests.last().is_some_and(is_last) {
-            break;
+        if let Err(end) = intake.read(socket, talk).await {
+            return end;
         }
     }
-    Ok(requests)
-}
-
-/// What the client is told of its auth packet, if it is told anything.
-fn told(decision: Result<Auth, Refusal>) -> Result<Result<Auth, ZkError>, End> {
-    match decision {
-        Ok(ids) => Ok(Ok(ids)),
-        Err(Refusal::AuthFailed) => Ok(Err(ZkError::AuthFailed)),
-        Err(Refusal::OtherEnsemble(name)) => {
-            Err(End::Violation(format!("Unexpected ensemble name: {name:?}; see acl.ensemble_names")))
-        }
-    }
-}
-
-/// Is it the last request a client can make? What it sends behind it is not read.
-fn is_last(request: &Request) -> bool {
-    matches!(request.op, Op::CloseSession | Op::Auth(Err(_)) | Op::Unknown { .. })
 }

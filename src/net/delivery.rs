@@ -9,7 +9,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::time::Instant;
 use zabra_actors::jute;
 use zabra_actors::ports::ClientSink;
-use zabra_actors::types::{Deliver, MultiResult, Reply, ReplyBody, Str};
+use zabra_actors::types::{Acl, Deliver, Id, MultiResult, Reply, ReplyBody, Str};
 
 use super::connection::End;
 use super::figures::WRITES;
@@ -61,12 +61,19 @@ fn weight(item: &Deliver) -> usize {
                 weight_of_names(names)
             }
             ReplyBody::Multi(results) => results.iter().map(weight_of_result).sum(),
+            ReplyBody::Acl(acl, _) => acl.iter().map(|acl| weight_of_id(&acl.id)).sum(),
+            ReplyBody::WhoAmI(ids) => ids.iter().map(weight_of_id).sum(),
+            ReplyBody::Path(path) | ReplyBody::PathStat(path, _) | ReplyBody::Sync(Some(path)) => path.len(),
             _ => 0,
         },
         Deliver::Event(event) => event.path.len(),
         _ => 0,
     };
     ITEM + data
+}
+
+fn weight_of_id(id: &Id) -> usize {
+    size_of::<Acl>() + id.scheme.len() + id.id.len()
 }
 
 fn weight_of_names(names: &[Str]) -> usize {

@@ -27,7 +27,7 @@ use zabra_actors::types::{ConnectRequest, SessionId};
 use super::auth::AuthSettings;
 use super::complaints::Complaints;
 use super::connection_throttle::{Bucket, ConnectionThrottle, Wanted};
-use super::large::{LargeInFlight, LargeRequests};
+use super::in_flight::{InFlight, LargeRequests};
 use super::registry::{Admitted, Excess, Registry};
 use super::request_throttle::{Door, RequestThrottle};
 use super::stop::{Stop, Stopper, stop};
@@ -76,8 +76,8 @@ pub(super) struct Clients {
     pub(super) registry: Arc<Registry>,
     /// Requests of all connections that wait for their answers.
     pub(super) outstanding: AtomicUsize,
-    /// The bytes of large requests that wait for their answers.
-    pub(super) large: LargeInFlight,
+    /// The bytes of requests that wait for their answers.
+    pub(super) in_flight: InFlight,
     /// Where requests wait if they are throttled.
     pub(super) door: Option<Door>,
     /// Where handshakes take their tokens if connections are throttled.
@@ -174,7 +174,7 @@ impl Listener {
         let (per_ip, total) = (settings.max_connections_per_ip, settings.max_connections);
         let clients = Arc::new(Clients {
             registry: Arc::new(Registry::new(per_ip, total, stats.clone())),
-            large: LargeInFlight::new(settings.large_requests),
+            in_flight: InFlight::new(settings.large_requests),
             door: settings.request_throttle.clone().map(Door::new),
             bucket: settings
                 .connection_throttle

@@ -3,10 +3,11 @@
 //! | file | what it does |
 //! |---|---|
 //! | `listener` | accepts clients, bounds their number, says stop |
-//! | `connection` | one client: bytes into requests |
+//! | `connection`, `intake` | one client: bytes into requests |
 //! | `delivery` | the same client, the other way: replies and events into bytes |
 //! | `talk` | what both halves know: requests without an answer, back-pressure, latency |
-//! | `request_throttle`, `connection_throttle`, `large` | limits on requests and handshakes, if they are set |
+//! | `room`, `in_flight` | how much a client, and all of them, may have asked for at a time |
+//! | `request_throttle`, `connection_throttle` | limits on requests and handshakes, if they are set |
 //! | `auth` | what an auth packet is worth |
 //! | `registry`, `figures`, `tags` | who is connected and does what, for limits and for operators |
 //! | `words` | what `nc` is told: the four-letter words |
@@ -29,13 +30,15 @@ mod delivery;
 mod figures;
 mod frame;
 mod hello;
-mod large;
+mod in_flight;
+mod intake;
 mod link;
 mod links;
 mod listener;
 mod outbox;
 mod registry;
 mod request_throttle;
+mod room;
 mod stop;
 mod tags;
 mod talk;
@@ -45,7 +48,7 @@ use std::io;
 
 pub use auth::AuthSettings;
 pub use connection_throttle::{ConnectionThrottle, Weights};
-pub use large::LargeRequests;
+pub use in_flight::LargeRequests;
 pub use links::{Links, LinksSettings, PeerAddr};
 pub use listener::{ClientSettings, Listener};
 pub use request_throttle::RequestThrottle;

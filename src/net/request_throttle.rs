@@ -18,7 +18,7 @@ use zabra_actors::jute::opcode;
 use zabra_actors::types::{Op, Request};
 
 use super::connection::End;
-use super::talk::Talk;
+use super::talk::{Asked, Talk};
 
 /// The settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,15 +58,15 @@ impl Door {
     /// behind the request that was dropped is dropped as well.
     pub(super) async fn pass(
         &self,
-        requests: Vec<Request>,
+        asked: Vec<Asked>,
         socket: &OwnedReadHalf,
         talk: &Talk,
     ) -> Result<(), End> {
         let queued = Instant::now();
         let stats = &talk.clients.stats;
-        let mut batch = Batch { requests: Vec::new(), held: None };
-        for mut request in requests {
-            let is_stale = || self.is_stale(&request, queued, socket, talk);
+        let mut batch = Batch { asked: Vec::new(), held: None };
+        for mut asked in asked {
+            let is_stale = || self.is_stale(&asked.request, queued, socket, talk);
             if self.settings.drop_stale && is_stale() {
                 stats.stale_requests_dropped.inc();
                 return Err(End::Stale);
@@ -85,16 +85,17 @@ impl Door {
                     Some(held)
                 }
             };
-            if self.is_stale(&request, queued, socket, talk) {
+            if self.is_stale(&asked.request, queued, socket, talk) {
                 stats.stale_requests.inc();
             }
             let waited = queued.elapsed();
             stats.request_throttle_queue_time_us.observe(waited.as_micros() as u64);
+            let request = &mut asked.request;
             if is_throttlable(&request.op) && self.settings.op_wait_time.is_some_and(|most| waited > most) {
                 stats.throttled_ops.inc();
                 request.op = Op::Throttled { opcode: opcode::of(&request.op) };
             }
-            batch.requests.push(request);
+            batch.asked.push(asked);
         }
         batch.send(talk);
         Ok(())
@@ -130,7 +131,7 @@ impl Door {
 
 /// Requests that have room, and their room until they are sent.
 struct Batch<'a> {
-    requests: Vec<Request>,
+    asked: Vec<Asked>,
     held: Option<SemaphorePermit<'a>>,
 }
 
@@ -139,7 +140,7 @@ impl Batch<'_> {
     fn send(&mut self, talk: &Talk) {
         if let Some(held) = self.held.take() {
             held.forget();
-            talk.ask(std::mem::take(&mut self.requests));
+            talk.ask(std::mem::take(&mut self.asked));
         }
     }
 }

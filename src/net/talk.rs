@@ -6,20 +6,21 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use zabra_actors::handle::FromClient;
 use zabra_actors::jute;
-use zabra_actors::types::{ConnId, ConnectResponse, Reply, Request};
+use zabra_actors::types::{ConnId, ConnectResponse, Op, Reply, Request};
 
 use super::figures::{Figures, Operations};
-use super::large::{LargeOnes, TooLarge};
+use super::in_flight::{OfConnection, TooLarge};
 use super::listener::Clients;
 use super::registry::Admitted;
+use super::room::{Answer, Load};
 use super::tags;
 
 /// Requests that one client may have unanswered before its socket is left unread. As many as Apache
@@ -40,6 +41,8 @@ pub(super) struct Talk {
     opening: Cell<Option<Instant>>,
     /// Requests that wait for their answers, in order.
     pending: RefCell<VecDeque<Pending>>,
+    /// The same in sum.
+    load: Cell<Load>,
     /// What was answered, of which the figures have a copy.
     operations: RefCell<Operations>,
     in_brain: Arc<InBrain>,
@@ -47,11 +50,46 @@ pub(super) struct Talk {
     progress: Notify,
 }
 
+/// A request as it was read.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) request: Request,
+    /// Bytes of its frame without the length.
+    pub(super) size: usize,
+}
+
+impl Asked {
+    /// Is it the last request a client can make? What it sends behind it is not read.
+    pub(super) fn is_last(&self) -> bool {
+        matches!(self.request.op, Op::CloseSession | Op::Auth(Err(_)) | Op::Unknown { .. })
+    }
+}
+
+/// What may be taken now.
+pub(super) struct Room {
+    load: Load,
+    max_frame: usize,
+}
+
+impl Room {
+    /// Takes a request; false if there is no room for its answer yet.
+    pub(super) fn take(&mut self, asked: &Asked) -> bool {
+        let answer = Answer::to(&asked.request.op);
+        let fits = self.load.has_room(answer, asked.size, self.max_frame);
+        if fits {
+            self.load.add(answer, asked.size);
+        }
+        fits
+    }
+}
+
 /// A request that waits for its answer.
 struct Pending {
     xid: i32,
     asked: Instant,
     is_write: bool,
+    answer: Answer,
+    size: usize,
     /// What operators see of it; `None` if they see nothing.
     tag: Option<&'static str>,
 }
@@ -62,13 +100,12 @@ struct Pending {
 pub(super) struct InBrain {
     clients: Arc<Clients>,
     mine: AtomicUsize,
-    /// Kept only if large requests have a limit.
-    large: Mutex<LargeOnes>,
+    bytes: OfConnection,
 }
 
 impl InBrain {
     pub(super) fn new(clients: Arc<Clients>) -> InBrain {
-        InBrain { clients, mine: AtomicUsize::new(0), large: Mutex::default() }
+        InBrain { clients, mine: AtomicUsize::new(0), bytes: OfConnection::default() }
     }
 
     fn asked(&self, count: usize) {
@@ -85,23 +122,12 @@ impl InBrain {
         if let Some(door) = &self.clients.door {
             door.left(answered);
         }
-        if self.clients.large.has_limit() {
-            let bytes = self.large().answered(count as u64);
-            self.clients.large.finish(bytes);
-        }
+        self.bytes.answer(count, &self.clients.in_flight);
     }
 
     /// A request has come in whole. An error: it is large, and one too many.
-    pub(super) fn arrived(&self, size: usize) -> Result<(), TooLarge> {
-        if self.clients.large.has_limit() {
-            let large = self.clients.large.arrive(size)?;
-            self.large().asked(large);
-        }
-        Ok(())
-    }
-
-    fn large(&self) -> MutexGuard<'_, LargeOnes> {
-        self.large.lock().expect("no holder of this lock panics")
+    fn arrived(&self, size: usize) -> Result<(), TooLarge> {
+        self.bytes.arrive(size, &self.clients.in_flight)
     }
 }
 
@@ -120,6 +146,7 @@ impl Talk {
             open: Cell::new(false),
             opening: Cell::new(opening),
             pending: RefCell::default(),
+            load: Cell::default(),
             operations: RefCell::new(Operations::none()),
             in_brain,
             progress: Notify::new(),
@@ -157,9 +184,17 @@ impl Talk {
     pub(super) fn allowance(&self) -> usize {
         let own = self.pending.borrow().len();
         let of_all = self.clients.outstanding.load(Relaxed);
-        let room = self.clients.settings.max_outstanding.saturating_sub(of_all);
         let least = usize::from(own == 0);
+        if self.clients.in_flight.is_much() {
+            return least;
+        }
+        let room = self.clients.settings.max_outstanding.saturating_sub(of_all);
         room.min(MAX_OUTSTANDING.saturating_sub(own)).max(least)
+    }
+
+    /// What may be taken now by its weight.
+    pub(super) fn room(&self) -> Room {
+        Room { load: self.load.get(), max_frame: self.clients.settings.max_frame }
     }
 
     /// A request has come in whole. An error: it is large, and one too many.
@@ -168,15 +203,21 @@ impl Talk {
     }
 
     /// Sends requests to the brain.
-    pub(super) fn ask(&self, requests: Vec<Request>) {
-        if requests.is_empty() {
+    pub(super) fn ask(&self, asked: Vec<Asked>) {
+        if asked.is_empty() {
             return;
         }
-        let asked = Instant::now();
+        let (now, mut load) = (Instant::now(), self.load.get());
         let mut pending = self.pending.borrow_mut();
-        let wait =
-            |r: &Request| Pending { xid: r.xid, asked, is_write: r.op.is_write(), tag: tags::of(&r.op) };
-        pending.extend(requests.iter().map(wait));
+        let mut requests = Vec::with_capacity(asked.len());
+        for Asked { request, size } in asked {
+            let (answer, tag) = (Answer::to(&request.op), tags::of(&request.op));
+            load.add(answer, size);
+            let (xid, is_write) = (request.xid, request.op.is_write());
+            pending.push_back(Pending { xid, asked: now, is_write, answer, size, tag });
+            requests.push(request);
+        }
+        self.load.set(load);
         self.in_brain.asked(requests.len());
         self.clients.stats.packets_received.add(requests.len() as u64);
         self.figures.read(requests.len() as u64, pending.len());
@@ -202,6 +243,9 @@ impl Talk {
     pub(super) fn answered(&self, reply: &Reply, now: Instant) {
         let mut pending = self.pending.borrow_mut();
         while let Some(request) = pending.pop_front() {
+            let mut load = self.load.get();
+            load.remove(request.answer, request.size);
+            self.load.set(load);
             // A ping is answered with the xid of pings whatever its own was.
             if request.xid != reply.xid && reply.xid != jute::PING_XID {
                 continue;

@@ -1,6 +1,7 @@
 //! Sockets against a brain that is only an ear: real TCP on loopback, messages of the brain in the hands
 //! of the test.
 
+mod back_pressure;
 mod clients;
 mod links;
 mod throttle;

@@ -203,6 +203,22 @@ def test_an_upgraded_session_expires_with_its_ephemerals(upgrading, role):
     watcher.close()
 
 
+@pytest.mark.skipif(flavours.kind() == "apache", reason="Apache's standalone server has no local sessions")
+def test_a_single_server_has_local_sessions_too(new_ensemble):
+    with new_ensemble(participants=1, observers=0, local_sessions=True, upgrade_local_sessions=True) as ensemble:
+        ensemble.start()
+        server = ensemble.server("standalone")
+        before = zxid(server)
+        wire = Wire(server)
+        assert zxid(server) == before
+        again = Wire(server, wire.session, wire.password)
+        assert again.session == wire.session and wire.is_closed()
+        answer = again.ask(CREATE, create("/e", EPHEMERAL))
+        assert (answer.error, answer.zxid & 0xFFFF_FFFF) == (0, (before & 0xFFFF_FFFF) + 2)
+        assert again.ask(CLOSE_SESSION).error == 0 and again.is_closed()
+        assert Wire(server).ask(EXISTS, text("/e") + b"\0").error == NO_NODE
+
+
 def test_local_sessions_end_with_their_servers_role(local):
     """The last of its ensemble: the leader is killed."""
     follower = local.server("follower")

@@ -50,6 +50,29 @@ def wires(request: pytest.FixtureRequest):
     return make
 
 
+@pytest.fixture(scope="module")
+def standalone(new_ensemble):
+    with new_ensemble(participants=1, observers=0) as ensemble:
+        ensemble.start()
+        yield ensemble
+
+
+@pytest.fixture(params=["leader", "follower", "observer", "standalone"])
+def server(request: pytest.FixtureRequest, ensemble) -> Server:
+    """A server in each of the roles in turn, and one that is alone."""
+    if request.param == "standalone":
+        ensemble = request.getfixturevalue("standalone")
+    return ensemble.server(request.param)
+
+
+@pytest.fixture
+def own(request: pytest.FixtureRequest, server: Server, wires) -> str:
+    """A znode of this test's own."""
+    path = "/" + "".join(c if c.isalnum() else "-" for c in request.node.name)
+    assert wires(server).ask(CREATE, create(path)).error == 0
+    return path
+
+
 def set_data(path: str, data: str) -> bytes:
     return text(path) + text(data) + number(-1)
 
@@ -135,9 +158,7 @@ def test_a_connection_left_behind_may_still_close_the_session(ensemble, wires, r
     assert is_refused(wires(there, stale.session, stale.password))
 
 
-@pytest.mark.parametrize("mode", ["leader", "follower", "observer"])
-def test_a_new_connection_at_the_same_server_ends_the_old_one(ensemble, wires, mode):
-    server = ensemble.server(mode)
+def test_a_new_connection_at_the_same_server_ends_the_old_one(server, wires):
     old = wires(server)
     new = wires(server, old.session, old.password)
     assert old.is_closed()
@@ -145,15 +166,13 @@ def test_a_new_connection_at_the_same_server_ends_the_old_one(ensemble, wires, m
     assert new.ask(PING).error == 0
 
 
-@pytest.mark.parametrize("mode", ["leader", "follower", "observer"])
-def test_watches_are_of_the_connection(ensemble, wires, root, mode):
-    server = ensemble.server(mode)
+def test_watches_are_of_the_connection(server, wires, own):
     old = wires(server)
-    assert old.ask(GET_CHILDREN, text(root) + b"\1").error == 0
+    assert old.ask(GET_CHILDREN, text(own) + b"\1").error == 0
     new = wires(server, old.session, old.password)
-    assert new.ask(CREATE, create(f"{root}/c")).events == []
-    assert new.ask(GET_CHILDREN, text(root) + b"\1").error == 0
-    assert new.ask(CREATE, create(f"{root}/d")).events == [(CHILD, root)]
+    assert new.ask(CREATE, create(f"{own}/c")).events == []
+    assert new.ask(GET_CHILDREN, text(own) + b"\1").error == 0
+    assert new.ask(CREATE, create(f"{own}/d")).events == [(CHILD, own)]
 
 
 def settle(server: Server, wires) -> None:
@@ -162,9 +181,7 @@ def settle(server: Server, wires) -> None:
     assert wires(server, timeout_ms=1000).is_closed()
 
 
-@pytest.mark.parametrize("mode", ["leader", "follower", "observer"])
-def test_the_timeout_is_negotiated_at_each_attach(ensemble, wires, mode):
-    server = ensemble.server(mode)
+def test_the_timeout_is_negotiated_at_each_attach(server, wires):
     least, most = 2 * TICK_MS, 20 * TICK_MS
     first = wires(server, timeout_ms=3000)
     assert first.timeout == 3000
@@ -181,10 +198,8 @@ def test_the_timeout_is_negotiated_at_each_attach(ensemble, wires, mode):
     assert is_refused(wires(server, first.session, first.password))
 
 
-@pytest.mark.parametrize("mode", ["leader", "follower", "observer"])
-def test_a_longer_timeout_is_kept_too(ensemble, wires, root, mode):
+def test_a_longer_timeout_is_kept_too(server, wires):
     """The opposite: created for 2 s, re-attached for 5 s, and silent for longer than 3 s."""
-    server = ensemble.server(mode)
     first = wires(server, timeout_ms=2000)
     settle(server, wires)
     again = wires(server, first.session, first.password, timeout_ms=5000)
@@ -193,9 +208,7 @@ def test_a_longer_timeout_is_kept_too(ensemble, wires, root, mode):
     assert again.ask(PING).error == 0
 
 
-@pytest.mark.parametrize("mode", ["leader", "follower", "observer"])
-def test_refusals_are_alike(ensemble, wires, mode):
-    server = ensemble.server(mode)
+def test_refusals_are_alike(server, wires):
     owner = wires(server)
     for session, password in (
         (owner.session, b"\1" * 16),
@@ -210,9 +223,7 @@ def test_refusals_are_alike(ensemble, wires, mode):
     assert is_refused(wires(server, closed.session, closed.password))
 
 
-@pytest.mark.parametrize("mode", ["leader", "follower", "observer"])
-def test_the_handshake_is_answered_in_kind(ensemble, wires, mode):
-    server = ensemble.server(mode)
+def test_the_handshake_is_answered_in_kind(server, wires):
     for wish, given in ((None, None), (False, False), (True, False)):
         wire = wires(server, read_only=wish)
         assert wire.read_only is given
@@ -223,9 +234,7 @@ def test_the_handshake_is_answered_in_kind(ensemble, wires, mode):
         assert wire.session >> 56 == server.sid and len(wire.password) == 16
 
 
-@pytest.mark.parametrize("mode", ["leader", "follower", "observer"])
-def test_who_has_seen_more_is_not_answered(ensemble, wires, mode):
-    server = ensemble.server(mode)
+def test_who_has_seen_more_is_not_answered(server, wires):
     wire = wires(server)
     zxid = wire.ask(PING).zxid
     with pytest.raises(NoAnswer):
@@ -237,17 +246,15 @@ def test_who_has_seen_more_is_not_answered(ensemble, wires, mode):
     assert again.session == wire.session
 
 
-@pytest.mark.parametrize("mode", ["leader", "follower", "observer"])
-def test_requests_may_follow_the_handshake_at_once(ensemble, wires, root, mode):
+def test_requests_may_follow_the_handshake_at_once(server, wires, own):
     """As the Java client does: identity and requests in the same segment."""
-    server = ensemble.server(mode)
     auth = number(0) + text("digest") + text("u:p")
-    pipelined = [(-4, AUTH, auth), (1, CREATE, create(f"{root}/n")), (2, GET_DATA, get_data(f"{root}/n"))]
+    pipelined = [(-4, AUTH, auth), (1, CREATE, create(f"{own}/n")), (2, GET_DATA, get_data(f"{own}/n"))]
     wire = wires(server, behind=pipelined)
     answers = [wire.answer() for _ in pipelined]
     assert sorted((answer.xid, answer.error) for answer in answers) == [(-4, 0), (1, 0), (2, 0)]
     # A re-attach, which a learner has to ask about.
-    again = wires(server, wire.session, wire.password, behind=[(7, GET_DATA, get_data(f"{root}/n"))])
+    again = wires(server, wire.session, wire.password, behind=[(7, GET_DATA, get_data(f"{own}/n"))])
     assert again.session == wire.session and again.answer()[:3:2] == (7, 0)
     # Behind a refusal nobody listens.
     refused = wires(server, wire.session, b"wrong", behind=[(8, PING, b"")])

@@ -92,7 +92,7 @@ fn packet(words: &Words) -> Packet {
 fn request(session: SessionId, words: &Words) -> ForwardedBytes {
     let path = "/a".into();
     let op = Op::Create { kind: CreateKind::Create, path, data: None, acl: None, flags: 0 };
-    let forwarded = Forwarded { session, local: false, cxid: 1, op, auth: [].into() };
+    let forwarded = Forwarded { session, local: words.has("local"), cxid: 1, op, auth: [].into() };
     let opcode = words.number_or("opcode", 1) as i32;
     ForwardedBytes { opcode, ..ForwardedBytes::from(&forwarded) }
 }

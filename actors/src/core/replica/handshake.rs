@@ -9,6 +9,7 @@ use crate::types::{
     ConnId, ConnectRequest, ConnectResponse, Forwarded, Op, SessionId, Sid, WallMillis, Zxid,
 };
 
+use super::local::MAX_LOCAL_SESSIONS;
 use super::pipeline::Client;
 use super::{Effect, Replica, Role, password};
 
@@ -78,6 +79,9 @@ impl Replica {
 
     /// A new session; the client is answered when its transaction is applied, or at once when it has none.
     fn open(&mut self, now: WallMillis, conn: ConnId, handshake: Handshake, out: &mut Vec<Effect>) {
+        if self.opens_local() && self.locals.len() >= MAX_LOCAL_SESSIONS {
+            return self.close(conn, out);
+        }
         let session = self.new_session_id();
         let timeout_ms = handshake.timeout_ms;
         let handshake = Handshake { session, ..handshake };

@@ -14,6 +14,11 @@ use crate::core::prepare::is_ephemeral;
 use crate::jute::opcode;
 use crate::types::{ConnId, CreateKind, Forwarded, Op, SessionId, WallMillis};
 
+/// Local sessions at a time; whoever comes beyond that is closed and may try another server. A session outlives its
+/// connection for its time-out, so the limits of connections do not bound them: a client that connects as fast
+/// as it can would take 200 bytes of memory each time.
+pub(super) const MAX_LOCAL_SESSIONS: usize = 1_000_000;
+
 impl Replica {
     /// Does a new session become a local one?
     pub(super) fn opens_local(&self) -> bool {

@@ -21,6 +21,7 @@
 //!
 //! Invariants:
 //! - a connection in `clients` is the one its session is attached to here (`attached`), and vice versa;
+//! - a session in `locals` is in no transaction, so not in the tree; an upgrade takes it out before it is;
 //! - at the front of a queue is a write or a sync that is not finished, or nothing;
 //! - `sent` has the writes of this server's sessions in the order in which they will be committed; each of
 //!   them takes a zxid, so each is found there again;

@@ -1,6 +1,7 @@
 //! Local sessions, and how they become global ones.
 
 use super::*;
+use crate::core::replica::local::MAX_LOCAL_SESSIONS;
 
 const LOCAL: SessionId = SessionId(0x0200_0000_0000_0001);
 
@@ -230,6 +231,20 @@ fn local_sessions_expire_on_any_server() {
         server.step(Input::Expire { now: NOW, sessions: vec![session], seen });
         assert_eq!(server.told(), [""; 0]);
     }
+}
+
+#[test]
+fn local_sessions_are_bounded() {
+    let mut server = Server::learner();
+    server.replica.settings.local_sessions = LocalSessions::On;
+    server.replica.locals = (1_000_000_000..).take(MAX_LOCAL_SESSIONS - 1).map(SessionId).collect();
+    server.connect(SessionId::NONE, &[]);
+    server.connect(SessionId::NONE, &[]);
+    let told = server.told();
+    assert!(told[0].starts_with("c1 connected"), "{told:?}");
+    assert_eq!(told[1..], ["c2 close"], "and whoever is there stays");
+    server.reconnect(LOCAL);
+    assert!(server.told().last().expect("an answer").starts_with("c3 connected"));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use zabra::admin::{self, Subject};
 use zabra::config::Cluster;
 use zabra::status::{self, Answer};
-use zabra_actors::stats::Stats;
+use zabra_actors::stats::{QuotaFigures, Stats};
 use zabra_actors::types::Sid;
 
 /// ZooKeeper's names that dashboards and alert rules use, with their types.
@@ -201,6 +201,26 @@ async fn figures_arrive_in_their_units() {
     assert_eq!(metrics.get("zabra_actor_mailbox_depth{actor=\"txn_log\"}"), 2.0);
     assert_eq!(metrics.get("zabra_actor_turn_us{actor=\"txn_log\",quantile=\"0.9\"}"), 9.0);
     assert!(metrics.get("process_open_fds") > 3.0 && metrics.get("process_start_time_seconds") > 1.6e9);
+}
+
+#[actix::test]
+async fn quotas_are_told_apart_by_namespace() {
+    let server = Server::start();
+    let name = |what: &str, namespace: &str| format!("quota_{what}_per_namespace{{key=\"{namespace}\"}}");
+    assert!(!server.metrics().await.types.contains_key("quota_count_limit_per_namespace"), "there are none");
+    let figures = QuotaFigures { count_limit: 4, bytes_limit: -1, count_usage: 3, bytes_usage: 70 };
+    let quotas = [("app".to_string(), figures), ("b \"q\"".to_string(), QuotaFigures::default())];
+    server.stats.quotas.set(quotas.into());
+    server.stats.quota_exceeded_error.change("app", |count| *count += 2);
+    let metrics = server.metrics().await;
+    for (what, value) in
+        [("count_limit", 4.0), ("bytes_limit", -1.0), ("count_usage", 3.0), ("bytes_usage", 70.0)]
+    {
+        assert_eq!(metrics.get(&name(what, "app")), value, "{what}");
+        assert_eq!(metrics.get(&name(what, "b \\\"q\\\"")), 0.0, "{what}");
+    }
+    assert_eq!(metrics.get(&name("exceeded_error", "app")), 2.0);
+    assert_eq!(metrics.types["quota_exceeded_error_per_namespace"], "counter");
 }
 
 #[actix::test]

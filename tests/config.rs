@@ -149,6 +149,7 @@ fn every_key_is_read() {
         require_sasl = false
         [znode]
         extended_types = true
+        enforce_quota = true
         container_check_interval = "10s"
         container_max_per_minute = 600
         container_max_never_used = "5m"
@@ -171,7 +172,7 @@ fn every_key_is_read() {
          client.local_sessions=true client.upgrade_local_sessions=true client.read_only_mode=true \
          peer.connect_timeout=1s peer.notification_min=10ms peer.notification_max=100ms admin.enabled=false \
          admin.four_letter_words=isro,mntr,ruok acl.skip=true acl.digest=true acl.super_digest=set \
-         acl.enforce=digest,ip acl.ensemble_names=prod znode.extended_types=true \
+         acl.enforce=digest,ip acl.ensemble_names=prod znode.extended_types=true znode.enforce_quota=true \
          znode.container_check_interval=10s znode.container_max_per_minute=600 \
          znode.container_max_never_used=5m limits.max_frame=4194304B limits.max_outstanding=10 \
          limits.large_request_threshold=1048576B limits.large_request_max_bytes=8388608B \
@@ -186,7 +187,8 @@ fn every_key_is_read() {
     );
     let (containers, rules) = (cluster.znode.containers(), cluster.rules());
     assert_eq!((containers.check_interval_ms, containers.max_per_minute), (10_000, 600));
-    assert_eq!((rules.extended_types, rules.max_never_used_ms, rules.acl.skip), (true, 300_000, true));
+    assert_eq!((rules.extended_types, rules.enforce_quota, rules.acl.skip), (true, true, true));
+    assert_eq!(rules.max_never_used_ms, 300_000);
     let server = &cluster.servers[&Sid(254)];
     assert_eq!(
         (server.client.to_string(), server.peer.to_string()),

@@ -3,6 +3,7 @@
 //! Handlers only feed the core. At the end of the turn its effects leave in batches: all outcomes in one
 //! message to the watch manager, all proposals in one to the leader, all forwarded writes in one.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use actix::prelude::*;
 use slog::Logger;
 
 use crate::core::containers::{self, ContainerManager};
+use crate::core::quota::{self, Remark};
+use crate::core::quota_log::QuotaLog;
 use crate::core::replica::{Effect, Input, Replica as Core, Settings};
 use crate::core::snapshots::SnapshotDue;
 use crate::core::tree::Tree;
@@ -19,10 +22,10 @@ use crate::leader::Leader;
 use crate::ports::{WallClock, Witness};
 use crate::session_tracker::SessionTracker;
 use crate::snapshotter::{Asked, Save, SnapOrder, Snapshotter};
-use crate::stats::Stats;
+use crate::stats::{QuotaFigures, Stats};
 use crate::turn::{Halt, Meter, Monotonic, Turns, work_in_turns};
 use crate::txn_log::{LogOrder, TxnLog};
-use crate::types::{Entry, Forwarded, Service, SessionId, Sid, Tenure, Zxid};
+use crate::types::{Entry, Forwarded, Millis, Service, SessionId, Sid, Tenure, Zxid};
 use crate::watch_manager::{Outcomes, WatchManager};
 
 /// The role actor that orders or forwards this server's writes.
@@ -120,6 +123,9 @@ pub struct Replica {
     /// As long as it lives, a snapshot that was ordered is not written yet.
     in_work: Weak<()>,
     containers: ContainerManager,
+    quota_log: QuotaLog,
+    /// Which state of the quotas the figures show, and since when.
+    quotas_shown: (u64, Millis),
     effects: Vec<Effect>,
     outside: Outside,
     meter: Meter,
@@ -127,6 +133,9 @@ pub struct Replica {
 
 /// How often the container manager is told the time.
 const TICK: Duration = Duration::from_millis(50);
+
+/// How old the figures of the quotas may be, in ms.
+const QUOTAS_SHOWN_EVERY_MS: Millis = 1000;
 
 impl Replica {
     /// A replica of a fresh tree, which serves nobody until it is told to.
@@ -146,6 +155,8 @@ impl Replica {
             snapshot_due,
             in_work: Weak::new(),
             containers: ContainerManager::new(containers),
+            quota_log: QuotaLog::default(),
+            quotas_shown: (0, 0),
             effects: Vec::new(),
             outside,
             meter,
@@ -178,6 +189,36 @@ impl Replica {
                 }
             }
         }
+    }
+
+    /// Tells operators about a quota.
+    fn remark(&mut self, now: Millis, remark: &Remark) {
+        if let Remark::Exceeded { excess, refused: true } = remark {
+            let namespace = quota::namespace(&excess.quota);
+            self.outside.stats.quota_exceeded_error.change(namespace, |count| *count += 1);
+        }
+        if let Some((line, left_out)) = self.quota_log.line(now, remark) {
+            slog::warn!(self.outside.log, "{}", line; "left_out" => left_out);
+        }
+    }
+
+    /// Once in a while, if anything has changed: there may be many quotas, and each write below one changes it.
+    fn show_quotas(&mut self, now: Millis) {
+        let (tree, (shown, since)) = (self.core.tree(), self.quotas_shown);
+        if tree.quota_changes() == shown || now < since + QUOTAS_SHOWN_EVERY_MS {
+            return;
+        }
+        let mut figures: BTreeMap<String, QuotaFigures> = BTreeMap::new();
+        for quota in tree.quotas() {
+            let (count, bytes) = quota.limits.unwrap_or_default().that_count();
+            let sum = figures.entry(quota::namespace(quota.path).to_string()).or_default();
+            sum.count_limit += count;
+            sum.bytes_limit += bytes;
+            sum.count_usage += quota.used.count;
+            sum.bytes_usage += quota.used.bytes;
+        }
+        self.outside.stats.quotas.set(figures);
+        self.quotas_shown = (tree.quota_changes(), now);
     }
 
     fn commit(&mut self, entries: Vec<Arc<Entry>>) {
@@ -279,6 +320,7 @@ impl Replica {
                 tracker.do_send(sessions::Input::Lead { now, sessions });
                 self.containers(containers::Input::Lead { now });
             }
+            Effect::Quota(remark) => self.remark(now, &remark),
             Effect::Learn => {
                 tracker.do_send(sessions::Input::Learn);
                 self.containers(containers::Input::Learn);
@@ -304,7 +346,9 @@ impl Actor for Replica {
     fn started(&mut self, ctx: &mut Self::Context) {
         work_in_turns(ctx);
         ctx.run_interval(TICK, |replica, _| {
-            replica.containers(containers::Input::Tick { now: replica.outside.clock.now() });
+            let now = replica.outside.clock.now();
+            replica.containers(containers::Input::Tick { now });
+            replica.show_quotas(now);
             replica.flush();
         });
     }
@@ -382,7 +426,10 @@ impl Handler<FromNode> for Replica {
     fn handle(&mut self, message: FromNode, _: &mut Self::Context) {
         self.meter.message();
         match message {
-            FromNode::Install(tree) => self.step(Input::Install(tree)),
+            FromNode::Install(tree) => {
+                self.step(Input::Install(tree));
+                self.quotas_shown.0 = u64::MAX; // another tree counts its own changes
+            }
             FromNode::ServeReadOnly => self.step(Input::Service(Service::ReadOnly)),
             FromNode::Stop => {
                 self.flush(); // what was decided while the role lived still leaves through it

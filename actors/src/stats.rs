@@ -1,6 +1,7 @@
 //! Figures for operators: written by the one who knows, read by whoever asks, at any time, also while an
 //! actor is busy. Nothing is ever decided by them.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
@@ -201,6 +202,47 @@ impl Sizes {
     }
 }
 
+/// The quotas of a namespace, the top-most names of their paths being the same, together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QuotaFigures {
+    /// Znodes allowed; one without a limit counts as -1, as in Apache.
+    pub count_limit: i64,
+    /// Bytes allowed, likewise.
+    pub bytes_limit: i64,
+    /// Znodes there.
+    pub count_usage: i64,
+    /// Bytes there.
+    pub bytes_usage: i64,
+}
+
+/// Namespaces that are counted apart.
+const MAX_NAMESPACES: usize = 10_000;
+
+/// Values by namespace.
+#[derive(Debug, Default)]
+pub struct PerNamespace<T>(Mutex<BTreeMap<String, T>>);
+
+impl<T: Copy + Default> PerNamespace<T> {
+    /// These are all now.
+    pub fn set(&self, values: BTreeMap<String, T>) {
+        *self.0.lock().expect("no holder of this lock panics") = values;
+    }
+
+    /// Changes one. Clients choose the names: above a bound new ones are not counted.
+    pub fn change(&self, namespace: &str, change: impl FnOnce(&mut T)) {
+        let mut values = self.0.lock().expect("no holder of this lock panics");
+        if values.len() < MAX_NAMESPACES || values.contains_key(namespace) {
+            change(values.entry(namespace.to_string()).or_default());
+        }
+    }
+
+    /// All, sorted.
+    pub fn get(&self) -> Vec<(String, T)> {
+        let values = self.0.lock().expect("no holder of this lock panics");
+        values.iter().map(|(namespace, value)| (namespace.clone(), *value)).collect()
+    }
+}
+
 /// What an actor's mailbox and turns look like.
 #[derive(Debug, Default)]
 pub struct ActorStats {
@@ -224,6 +266,8 @@ pub struct Stats {
     pub local_sessions: Gauge,
     pub last_zxid: Gauge,
     pub outstanding_requests: Gauge,
+    pub quotas: PerNamespace<QuotaFigures>,
+    pub quota_exceeded_error: PerNamespace<u64>,
     pub readlatency_us: Summary,
     pub updatelatency_us: Summary,
     // the watch manager
@@ -359,6 +403,7 @@ impl Stats {
         counters.iter().for_each(|counter| counter.reset());
         summaries.iter().for_each(|summary| summary.reset());
         self.client_response_size.reset();
+        self.quota_exceeded_error.set(BTreeMap::new());
         for size in [&self.last_proposal_size, &self.min_proposal_size, &self.max_proposal_size] {
             size.set(0);
         }
@@ -432,5 +477,16 @@ mod tests {
         assert_eq!((s.count, s.sum, s.min, s.max), (1000, 500_500, 1, 1000));
         assert!((500..=625).contains(&s.p50), "p50 {}", s.p50);
         assert!((990..=1000).contains(&s.p99), "p99 {}", s.p99);
+    }
+
+    #[test]
+    fn namespaces_have_a_bound() {
+        let per_namespace = PerNamespace::<u64>::default();
+        for n in 0..2 * MAX_NAMESPACES {
+            per_namespace.change(&n.to_string(), |count| *count += 1);
+        }
+        per_namespace.change("0", |count| *count += 1);
+        let values = per_namespace.get();
+        assert_eq!((values.len(), &values[0]), (MAX_NAMESPACES, &("0".to_string(), 2)));
     }
 }

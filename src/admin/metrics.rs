@@ -8,7 +8,7 @@
 use std::time::UNIX_EPOCH;
 
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType, Quantile, Summary};
-use zabra_actors::stats::{ActorStats, Stats, SummarySnapshot};
+use zabra_actors::stats::{ActorStats, QuotaFigures, Stats, SummarySnapshot};
 use zabra_actors::types::ServerState;
 
 use super::Subject;
@@ -22,6 +22,7 @@ pub(super) fn text(subject: &Subject) -> String {
     let mut families = Families::default();
     let stats = &*subject.stats;
     tree_and_sessions(&mut families, stats);
+    quotas(&mut families, stats);
     connections(&mut families, stats, subject.uptime_ms());
     throttling(&mut families, stats);
     latencies(&mut families, stats);
@@ -42,6 +43,22 @@ fn tree_and_sessions(out: &mut Families, s: &Stats) {
     out.gauge("watch_count", "Watches set on this server", s.watch_count.get());
     out.gauge("global_sessions", "Sessions of the ensemble", s.global_sessions.get());
     out.gauge("local_sessions", "Sessions that only this server knows", s.local_sessions.get());
+}
+
+fn quotas(out: &mut Families, s: &Stats) {
+    let all = s.quotas.get();
+    let mut gauges = |name: &str, help: &str, value: fn(&QuotaFigures) -> i64| {
+        let metrics = all.iter().map(|(key, quota)| labelled("key", key, of_gauge(value(quota) as f64)));
+        out.some(&format!("quota_{name}_per_namespace"), help, MetricType::GAUGE, metrics.collect());
+    };
+    gauges("count_limit", "Znodes that quotas allow, by the top-most name of the path", |q| q.count_limit);
+    gauges("bytes_limit", "Bytes of data that quotas allow", |q| q.bytes_limit);
+    gauges("count_usage", "Znodes where there is a quota", |q| q.count_usage);
+    gauges("bytes_usage", "Bytes of data where there is a quota", |q| q.bytes_usage);
+    let exceeded = s.quota_exceeded_error.get();
+    let exceeded = exceeded.iter().map(|(key, count)| labelled("key", key, of_counter(*count))).collect();
+    let help = "Writes refused for a quota";
+    out.some("quota_exceeded_error_per_namespace", help, MetricType::COUNTER, exceeded);
 }
 
 fn connections(out: &mut Families, s: &Stats, uptime_ms: u64) {
@@ -159,15 +176,7 @@ fn actors(out: &mut Families, s: &Stats) {
         ("snapshotter", &s.snapshotter),
     ];
     let each = |figure: &dyn Fn(&ActorStats) -> Metric| -> Vec<Metric> {
-        let labelled = |(name, stats): &(&str, &ActorStats)| {
-            let mut label = LabelPair::default();
-            label.set_name("actor".to_string());
-            label.set_value((*name).to_string());
-            let mut metric = figure(stats);
-            metric.set_label(vec![label]);
-            metric
-        };
-        actors.iter().map(labelled).collect()
+        actors.iter().map(|(name, stats)| labelled("actor", name, figure(stats))).collect()
     };
     let messages = each(&|a| of_counter(a.messages.get()));
     let depth = each(&|a| of_gauge(a.depth.get() as f64));
@@ -218,6 +227,13 @@ impl Families {
         self.0.push(family);
     }
 
+    /// One that is left out without a member.
+    fn some(&mut self, name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) {
+        if !metrics.is_empty() {
+            self.family(name, help, kind, metrics);
+        }
+    }
+
     fn gauge(&mut self, name: &str, help: &str, value: i64) {
         self.value(name, help, value as f64);
     }
@@ -233,6 +249,14 @@ impl Families {
     fn summary(&mut self, name: &str, help: &str, summary: SummarySnapshot, scale: f64) {
         self.family(name, help, MetricType::SUMMARY, vec![of_summary(summary, scale)]);
     }
+}
+
+fn labelled(name: &str, value: &str, mut metric: Metric) -> Metric {
+    let mut label = LabelPair::default();
+    label.set_name(name.to_string());
+    label.set_value(value.to_string());
+    metric.set_label(vec![label]);
+    metric
 }
 
 fn of_gauge(value: f64) -> Metric {

@@ -284,6 +284,7 @@ impl Cluster {
         Rules {
             acl: self.acl.rules(),
             extended_types: self.znode.extended_types,
+            enforce_quota: self.znode.enforce_quota,
             max_never_used_ms: i64::try_from(never_used).expect("the range was checked at load"),
         }
     }

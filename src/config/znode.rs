@@ -1,4 +1,5 @@
-//! `[znode]`: which kinds of znodes there are, and when those that have a time are over.
+//! `[znode]`: which kinds of znodes there are, whether quotas are enforced, and when those znodes are over that have
+//! a time.
 
 use std::time::Duration;
 
@@ -8,8 +9,13 @@ use super::error::ConfigError;
 use super::read::Section;
 
 /// Its keys.
-pub(super) const KEYS: &[&str] =
-    &["extended_types", "container_check_interval", "container_max_per_minute", "container_max_never_used"];
+pub(super) const KEYS: &[&str] = &[
+    "extended_types",
+    "enforce_quota",
+    "container_check_interval",
+    "container_max_per_minute",
+    "container_max_never_used",
+];
 
 /// The default of `container_check_interval`, as Apache's.
 const CHECK_INTERVAL: Duration = Duration::from_secs(60);
@@ -25,6 +31,8 @@ const NEVER_USED_MAX: Duration = Duration::from_millis((1 << 40) - 1);
 pub struct ZnodeKeys {
     /// May there be TTL nodes?
     pub extended_types: bool,
+    /// Are writes refused that would exceed a hard quota?
+    pub enforce_quota: bool,
     /// How often the leader looks for containers and TTL nodes that are over.
     pub container_check_interval: Duration,
     /// How many of them it deletes in a minute at most.
@@ -41,6 +49,7 @@ impl ZnodeKeys {
         let per_minute = section.number32("container_max_per_minute", 1..=1_000_000)?;
         Ok(ZnodeKeys {
             extended_types: section.flag("extended_types")?.unwrap_or(false),
+            enforce_quota: section.flag("enforce_quota")?.unwrap_or(false),
             container_check_interval: interval.unwrap_or(CHECK_INTERVAL),
             container_max_per_minute: per_minute.unwrap_or(10_000),
             container_max_never_used: never_used.unwrap_or_default(),
@@ -59,9 +68,10 @@ impl ZnodeKeys {
     pub(super) fn effective(&self) -> String {
         let time = humantime::format_duration;
         format!(
-            "znode.extended_types={} znode.container_check_interval={} znode.container_max_per_minute={} \
+            "znode.extended_types={} znode.enforce_quota={} znode.container_check_interval={} znode.container_max_per_minute={} \
              znode.container_max_never_used={}",
             self.extended_types,
+            self.enforce_quota,
             time(self.container_check_interval),
             self.container_max_per_minute,
             time(self.container_max_never_used)

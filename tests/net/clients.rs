@@ -12,7 +12,7 @@ use zabra_actors::handle::{Brain, FromClient, FromPeer, Opened};
 use zabra_actors::jute;
 use zabra_actors::ports::ClientSink;
 use zabra_actors::questions::Questions;
-use zabra_actors::stats::Stats;
+use zabra_actors::stats::{QuotaFigures, Stats};
 use zabra_actors::turn::Monotonic;
 use zabra_actors::types::{
     ConnId, ConnectRequest, ConnectResponse, Deliver, Op, Phase, Reply, ReplyBody, Request, SessionId, Stat,
@@ -423,7 +423,19 @@ async fn four_letter_words_are_answered_in_apaches_form() {
     ];
     assert_eq!(lines[1..], rest);
 
+    let quota = QuotaFigures { count_limit: 4, bytes_limit: -1, count_usage: 3, bytes_usage: 70 };
+    server.stats.quotas.set([("app".to_string(), quota)].into());
+    server.stats.quota_exceeded_error.change("app", |count| *count += 2);
     let mntr = server.ask("mntr").await;
+    for line in [
+        "zk_app_quota_count_limit_per_namespace\t4\n",
+        "zk_app_quota_bytes_limit_per_namespace\t-1\n",
+        "zk_app_quota_count_usage_per_namespace\t3\n",
+        "zk_app_quota_bytes_usage_per_namespace\t70\n",
+        "zk_app_quota_exceeded_error_per_namespace\t2\n",
+    ] {
+        assert!(mntr.contains(line), "{line} is not in {mntr}");
+    }
     assert!(mntr.starts_with(&format!("zk_version\t{version}")), "{mntr}");
     for line in ["zk_server_state\tleader\n", "zk_peer_state\tleading - broadcast\n", "zk_znode_count\t11\n"]
     {

@@ -11,6 +11,8 @@ pub mod learner;
 pub mod paths;
 pub mod prepare;
 pub mod quorum;
+pub mod quota;
+pub mod quota_log;
 pub mod replica;
 pub mod sessions;
 pub mod snapshots;

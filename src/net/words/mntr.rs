@@ -91,6 +91,17 @@ impl Lines {
         self.add("approximate_data_size", stats.approximate_data_size.get());
         self.add("global_sessions", stats.global_sessions.get());
         self.add("local_sessions", stats.local_sessions.get());
+        for (namespace, quota) in stats.quotas.get() {
+            let mut add =
+                |what: &str, value: i64| self.add(&format!("{namespace}_quota_{what}_per_namespace"), value);
+            add("count_limit", quota.count_limit);
+            add("bytes_limit", quota.bytes_limit);
+            add("count_usage", quota.count_usage);
+            add("bytes_usage", quota.bytes_usage);
+        }
+        for (namespace, count) in stats.quota_exceeded_error.get() {
+            self.add(&format!("{namespace}_quota_exceeded_error_per_namespace"), count);
+        }
     }
 
     fn quorum(&mut self, stats: &Stats) {

@@ -17,8 +17,9 @@
 //! - an overlay entry lives exactly until its zxid is applied, and then the tree says the same;
 //! - a transaction says what digest the tree has after it: the one before it and what its draft changed.
 //!
-//! Deliberately absent: quotas, reconfiguration, and when containers and TTL nodes are looked for (`containers`).
+//! Deliberately absent: reconfiguration, and when containers and TTL nodes are looked for (`containers`).
 
+mod charges;
 mod multi;
 mod ops;
 mod overlay;
@@ -28,6 +29,7 @@ mod sessions;
 mod tests;
 
 use crate::core::acl;
+use crate::core::quota::Remark;
 use crate::core::tree::{DIGEST_VERSION, Tree};
 use crate::types::{
     Epoch, Forwarded, Op, SessionId, Sid, Str, Txn, TxnBody, TxnDigest, TxnHeader, WallMillis, ZkError, Zxid,
@@ -52,6 +54,8 @@ pub struct Rules {
     pub acl: acl::Rules,
     /// May there be TTL nodes (Apache's extendedTypesEnabled)?
     pub extended_types: bool,
+    /// Are hard quotas enforced (Apache's enforceQuota)?
+    pub enforce_quota: bool,
     /// How long a container may stay that never had a child, in ms; 0 is for ever.
     pub max_never_used_ms: i64,
 }
@@ -66,14 +70,16 @@ pub struct Preparer {
     digest: i64,
     overlay: Overlay,
     sessions: Sessions,
+    /// What operators should know of the quotas, and have not been told.
+    remarks: Vec<Remark>,
 }
 
 impl Preparer {
     /// A preparer whose first transaction is `(epoch, 1)`. Nothing is proposed yet, so the tree is as the
     /// transaction will meet it; and no session has an owner yet: the first server that speaks for it becomes it.
     pub fn new(epoch: Epoch, rules: Rules, tree: &Tree) -> Preparer {
-        let (overlay, sessions) = (Overlay::default(), Sessions::default());
-        Preparer { rules, last: epoch.mark(), digest: tree.digest(), overlay, sessions }
+        let (overlay, sessions, remarks) = Default::default();
+        Preparer { rules, last: epoch.mark(), digest: tree.digest(), overlay, sessions, remarks }
     }
 
     /// One that goes on behind this zxid.
@@ -104,7 +110,9 @@ impl Preparer {
                 let admitted = if local { Ok(()) } else { self.sessions.admit(tree, session, from) };
                 let mut draft = Draft::new(tree, &self.overlay, zxid, now);
                 let asker = Asker { session, admitted, local, auth: &auth, rules: self.rules };
-                match ops::prepare(&mut draft, &asker, op) {
+                let prepared = ops::prepare(&mut draft, &asker, op);
+                self.remarks.append(&mut draft.remarks);
+                match prepared {
                     Ok(body) => {
                         let changes = draft.into_changes();
                         self.absorb(zxid, changes);
@@ -158,6 +166,11 @@ impl Preparer {
             TxnBody::CloseSession { .. } => self.sessions.closed(zxid, session),
             _ => {}
         }
+    }
+
+    /// What operators should know of the quotas since they were told last.
+    pub fn take_remarks(&mut self) -> Vec<Remark> {
+        std::mem::take(&mut self.remarks)
     }
 
     /// May this session be served at that server? A session without an owner takes it as its owner.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::overlay::{Draft, NewNode, Node};
 use super::{Rules, multi};
+use crate::core::quota::Usage;
 use crate::core::{paths, tree};
 use crate::types::{Acl, CreateKind, Id, Op, SessionId, Str, TxnBody, ZkError, perms};
 
@@ -133,6 +134,7 @@ fn create(draft: &mut Draft<'_>, asker: &Asker<'_>, request: Create) -> Result<T
     if parent.session != SessionId::NONE {
         return Err(ZkError::NoChildrenForEphemerals);
     }
+    within_quota(draft, asker, &path, Usage::of_one(data.as_ref().map_or(0, Bytes::len)))?;
     let owner = tree::owner(mode.kind, asker.session, mode.ephemeral)?;
     let session = if mode.ephemeral { asker.session } else { SessionId::NONE };
     draft.create(&path, NewNode { owner, session, acl: &acl, data: data.as_ref() });
@@ -153,6 +155,13 @@ fn sequential(path: &str, creates: i32) -> Result<Str, ZkError> {
         return Err(ZkError::BadArguments);
     }
     Ok(format!("{path}{creates:010}").into())
+}
+
+/// A soft limit is only remarked on, and a hard one, too, where it is not enforced.
+fn within_quota(draft: &mut Draft<'_>, asker: &Asker<'_>, path: &str, more: Usage) -> Result<(), ZkError> {
+    let enforced = asker.rules.enforce_quota;
+    let over_hard = draft.exceeds_quota(path, more, enforced);
+    if over_hard && enforced { Err(ZkError::QuotaExceeded) } else { Ok(()) }
 }
 
 fn parent(draft: &Draft<'_>, path: &str) -> Result<Node, ZkError> {
@@ -185,6 +194,8 @@ fn set_data(
     paths::validate(&path)?;
     let node = draft.get(&path).ok_or(ZkError::NoNode)?;
     asker.needs(perms::WRITE, &node.acl)?;
+    let more = Usage::of_data(node.data_len, data.as_ref().map_or(0, Bytes::len));
+    within_quota(draft, asker, &path, more)?;
     let version = next_version(node.stat.version, version)?;
     draft.set_data(&path, node, data.as_ref(), version);
     Ok(TxnBody::SetData { path, data, version, reconfig: false })

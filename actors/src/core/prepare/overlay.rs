@@ -13,8 +13,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::charges::{Charged, Charges};
 use crate::core::acl::MAX_EXPANSION;
 use crate::core::paths;
+use crate::core::quota::{Excess, Remark, Usage};
 use crate::core::tree::{PersistedStat, Tree, content_crc, is_digested, node_digest};
 use crate::types::{Acl, SessionId, Str, WallMillis, Zxid};
 
@@ -29,6 +31,8 @@ pub struct Node {
     pub acl: Arc<[Acl]>,
     /// The session of an ephemeral, else [`SessionId::NONE`].
     pub session: SessionId,
+    /// Bytes of data; 0 when null.
+    pub data_len: usize,
     /// See [`content_crc`].
     content_crc: u32,
     /// What it added to the digest before the draft that changes it.
@@ -51,7 +55,14 @@ pub struct Change {
 }
 
 /// Changed znodes by path. The root is `/`.
-pub type Changes = BTreeMap<Str, Change>;
+type Znodes = BTreeMap<Str, Change>;
+
+/// All that a draft changes.
+#[derive(Debug, Default)]
+pub struct Changes {
+    znodes: Znodes,
+    charged: Charged,
+}
 
 /// The znode as it is applied.
 fn applied_node(tree: &Tree, path: &str) -> Option<Node> {
@@ -61,6 +72,7 @@ fn applied_node(tree: &Tree, path: &str) -> Option<Node> {
         children: found.child_count(),
         acl: Arc::clone(found.acl()),
         session: found.session().unwrap_or(SessionId::NONE),
+        data_len: found.data().map_or(0, <[u8]>::len),
         content_crc: found.content_crc(),
         added: 0,
     };
@@ -83,13 +95,15 @@ pub struct Overlay {
     order: VecDeque<(Zxid, Str)>,
     /// The pending ephemerals of each session.
     ephemerals: BTreeSet<(SessionId, Str)>,
+    charges: Charges,
 }
 
 impl Overlay {
     /// Takes over what a transaction changes, and says by how much the digest of the tree changes with it.
     pub fn absorb(&mut self, zxid: Zxid, changes: Changes) -> i64 {
         let mut more = 0_i64;
-        for (path, Change { added, mut node }) in changes {
+        self.charges.absorb(zxid, changes.charged);
+        for (path, Change { added, mut node }) in changes.znodes {
             self.forget(&path);
             more = more.wrapping_sub(added);
             if let Some(node) = &mut node {
@@ -107,6 +121,7 @@ impl Overlay {
 
     /// Drops what the tree knows by now.
     pub fn applied(&mut self, zxid: Zxid) {
+        self.charges.applied(zxid);
         while self.order.front().is_some_and(|(at, _)| *at <= zxid) {
             let (_, path) = self.order.pop_front().expect("it has a front");
             if self.pending.get(&path).is_some_and(|pending| pending.zxid <= zxid) {
@@ -142,7 +157,8 @@ impl Overlay {
     /// Is nothing pending?
     #[cfg(test)]
     pub fn is_empty(&self) -> bool {
-        self.pending.is_empty() && self.order.is_empty() && self.ephemerals.is_empty()
+        let znodes = self.pending.is_empty() && self.order.is_empty() && self.ephemerals.is_empty();
+        znodes && self.charges.is_empty()
     }
 }
 
@@ -167,17 +183,20 @@ pub struct Draft<'a> {
     changes: Changes,
     /// What `auth` entries of its lists may still become, in bytes.
     pub room: usize,
+    /// What operators should know of it, also when nothing comes of it.
+    pub remarks: Vec<Remark>,
 }
 
 impl<'a> Draft<'a> {
     /// Nothing changed yet; what will be changed is changed by this transaction, at this time.
     pub fn new(tree: &'a Tree, overlay: &'a Overlay, zxid: Zxid, time: WallMillis) -> Draft<'a> {
-        Draft { tree, overlay, zxid, time, changes: Changes::new(), room: MAX_EXPANSION }
+        let (changes, remarks) = Default::default();
+        Draft { tree, overlay, zxid, time, changes, room: MAX_EXPANSION, remarks }
     }
 
     /// The znode as this transaction would leave it so far.
     pub fn get(&self, path: &str) -> Option<Node> {
-        if let Some(change) = self.changes.get(path) {
+        if let Some(change) = self.changes.znodes.get(path) {
             return change.node.clone();
         }
         match self.overlay.pending.get(path) {
@@ -186,8 +205,39 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// Would this be more than the quota over the znode allows, together with all that is on its way? The remarks say
+    /// what of it is exceeded; the answer is whether a hard limit is.
+    pub fn exceeds_quota(&mut self, path: &str, more: Usage, enforced: bool) -> bool {
+        let quotas = self.tree.quotas_over(path);
+        let Some(quota) = quotas.last().filter(|quota| quota.is_shown && more != Usage::NONE) else {
+            return false;
+        };
+        let Some(limits) = quota.limits else {
+            self.remarks.push(Remark::Unreadable(quota.path.clone()));
+            return false;
+        };
+        let mut used = quota.used;
+        used += self.overlay.charges.to(quota.path);
+        used += self.changes.charged.get(quota.path).copied().unwrap_or(Usage::NONE);
+        let exceeded = limits.exceeded(quota.path, used, more);
+        let over_hard = exceeded.iter().any(|excess| excess.hard);
+        let remark = |excess: Excess| Remark::Exceeded { refused: excess.hard && enforced, excess };
+        self.remarks.extend(exceeded.into_iter().map(remark));
+        over_hard
+    }
+
+    /// The quotas over a znode hold this much more, or less.
+    fn charge(&mut self, path: &str, more: Usage) {
+        for quota in self.tree.quotas_over(path) {
+            *self.changes.charged.entry(quota.path.clone()).or_default() += more;
+        }
+    }
+
     /// The znode, as it was got from here, has new data.
     pub fn set_data(&mut self, path: &Str, mut node: Node, data: Option<&Bytes>, version: i32) {
+        let data_len = data.map_or(0, Bytes::len);
+        self.charge(path, Usage::of_data(node.data_len, data_len));
+        node.data_len = data_len;
         node.content_crc = content_crc(path, data.map(|data| &data[..]));
         node.stat.version = version;
         node.stat.mzxid = self.zxid.0;
@@ -219,11 +269,13 @@ impl<'a> Draft<'a> {
             ephemeral_owner: new.owner,
             ..PersistedStat::default()
         };
+        let data_len = new.data.map_or(0, Bytes::len);
+        self.charge(path, Usage::of_one(data_len));
         // It may be one that this transaction has deleted before.
-        let added = self.changes.get(path).map_or(0, |change| change.added);
+        let added = self.changes.znodes.get(path).map_or(0, |change| change.added);
         let content_crc = content_crc(path, new.data.map(|data| &data[..]));
         let (session, acl) = (new.session, Arc::from(new.acl));
-        self.put(path, Node { stat, children: 0, acl, session, content_crc, added });
+        self.put(path, Node { stat, children: 0, acl, session, data_len, content_crc, added });
     }
 
     /// The znode, as it was got from here, is gone; its parent counts it no more.
@@ -233,7 +285,8 @@ impl<'a> Draft<'a> {
             parent.stat.pzxid = zxid;
             parent.children = parent.children.saturating_sub(1);
         });
-        self.changes.insert(Str::clone(path), Change { added: node.added, node: None });
+        self.charge(path, -Usage::of_one(node.data_len));
+        self.changes.znodes.insert(Str::clone(path), Change { added: node.added, node: None });
     }
 
     fn with_parent(&mut self, path: &str, change: impl FnOnce(&mut Node)) {
@@ -245,7 +298,7 @@ impl<'a> Draft<'a> {
     }
 
     fn put(&mut self, path: &Str, node: Node) {
-        self.changes.insert(Str::clone(path), Change { added: node.added, node: Some(node) });
+        self.changes.znodes.insert(Str::clone(path), Change { added: node.added, node: Some(node) });
     }
 
     /// The transaction stands: what it changes.

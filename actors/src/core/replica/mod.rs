@@ -45,6 +45,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::core::prepare::{Preparer, Rules};
+use crate::core::quota::Remark;
 use crate::core::tree::{MortalPage, MortalPlace, Tree};
 use crate::core::watches::{Change, Outcome};
 use crate::types::{
@@ -112,6 +113,8 @@ pub enum Effect {
     Closed(SessionId),
     /// This server leads: these are the sessions to track.
     Lead(Vec<(SessionId, i32)>),
+    /// Leader: a line for the log about a quota.
+    Quota(Remark),
     /// This server does not lead: collect touches. Its local sessions are gone.
     Learn,
 }
@@ -293,6 +296,9 @@ impl Replica {
             Input::Install(tree) => self.install(*tree),
         }
         self.send_writes(out);
+        if let Role::Leader(preparer) = &mut self.role {
+            out.extend(preparer.take_remarks().into_iter().map(Effect::Quota));
+        }
         self.touches.take(out);
     }
 

@@ -10,6 +10,7 @@ use super::digest::is_digested;
 use super::node::{self, NodeId, ROOT};
 use super::{Applied, PersistedStat, Tree};
 use crate::core::paths;
+use crate::core::quota::Usage;
 use crate::core::watches::{Change, ChangeKind};
 use crate::types::{Acl, Str, Txn, TxnBody, TxnHeader, WallMillis, ZkError, Zxid};
 
@@ -126,7 +127,10 @@ impl Tree {
         };
         let id = self.insert(parent, path, name, creation.data, creation.acl, stat);
         changes.push(self.change(ChangeKind::Created, path, header.zxid, id, Some((parent, parent_path))));
-        Ok(Applied::Create(path.clone(), self.slab.get(id).client_stat(self.extended_types)))
+        let stat = self.slab.get(id).client_stat(self.extended_types);
+        self.quota_node_created(path);
+        self.show_usage_over(path);
+        Ok(Applied::Create(path.clone(), stat))
     }
 
     /// Counts a create on the parent, unless a newer tree has counted it already.
@@ -155,7 +159,14 @@ impl Tree {
         }
         let id = self.child(parent, name).ok_or(ZkError::NoNode)?;
         changes.push(self.change(ChangeKind::Deleted, path, zxid, id, Some((parent, parent_path))));
+        self.quota_node_deleted(path, parent);
+        let was_alone = self.slab.get(id).children().is_empty();
         self.remove(id, path);
+        if was_alone {
+            self.show_usage_over(path);
+        } else {
+            self.find_quotas();
+        }
         Ok(())
     }
 
@@ -169,18 +180,20 @@ impl Tree {
     ) -> Result<Applied, ZkError> {
         let id = self.find(path).ok_or(ZkError::NoNode)?;
         let node = self.slab.get_mut(id);
-        let before = (node.digest(), node.data_len() as u64);
+        let before = (node.digest(), node.data_len());
         node.set_data(path, data);
         node.stat.version = version;
         node.stat.mzxid = header.zxid.0;
         node.stat.mtime = header.time;
-        let after = (node.digest(), node.data_len() as u64);
+        let after = (node.digest(), node.data_len());
         let stat = node.client_stat(self.extended_types);
-        self.data_size = self.data_size - before.1 + after.1;
+        self.resize(id, before.1, after.1);
         if is_digested(path) {
             self.digest = self.digest.wrapping_sub(before.0).wrapping_add(after.0);
         }
         changes.push(self.change(ChangeKind::DataChanged, path, header.zxid, id, None));
+        self.quota_node_set(path);
+        self.show_usage_over(path);
         Ok(Applied::SetData(stat))
     }
 
@@ -194,13 +207,29 @@ impl Tree {
             return;
         }
         let node = self.slab.get_mut(id);
-        let before = node.data_len() as u64;
+        let before = node.data_len();
         node.set_data(paths::CONFIG, Some(text.as_bytes()));
         node.stat.version = OUTSIDE_VERSION;
         node.stat.mzxid = 0;
         node.stat.mtime = since;
         // The digest does not count it: members may differ in what no transaction says.
-        self.data_size = self.data_size - before + node.data_len() as u64;
+        self.resize(id, before, text.len());
+    }
+
+    /// Gives a znode that the digest does not count other data, and changes nothing else of it.
+    pub(super) fn set_data_silently(&mut self, id: NodeId, data: &[u8]) {
+        let node = self.slab.get_mut(id);
+        let before = node.data_len();
+        node.data = Some(data.into());
+        self.resize(id, before, data.len());
+    }
+
+    /// The data of a znode has another length.
+    fn resize(&mut self, id: NodeId, before: usize, after: usize) {
+        if before != after {
+            self.data_size = self.data_size - before as u64 + after as u64;
+            self.for_all_above(id, |above| above.add_below(Usage::of_data(before, after)));
+        }
     }
 
     fn set_acl(&mut self, path: &str, acl: &[Acl], version: i32) -> Result<Applied, ZkError> {
@@ -257,7 +286,8 @@ impl Tree {
         let id = self.slab.insert(node);
         let slot = self.slab.get_mut(parent).push_child(id);
         self.slab.get_mut(id).slot = slot;
-        self.for_all_above(id, |above| above.add_descendants(1));
+        let more = self.slab.get(id).subtree();
+        self.for_all_above(id, |above| above.add_below(more));
         self.own(id, stat.ephemeral_owner);
         id
     }
@@ -267,8 +297,8 @@ impl Tree {
     /// made them has to come again.
     fn remove(&mut self, top: NodeId, path: &str) {
         let node = self.slab.get(top);
-        let (parent, slot, going) = (node.parent, node.slot, node.descendants() + 1);
-        self.for_all_above(top, |above| above.subtract_descendants(going));
+        let (parent, slot, going) = (node.parent, node.slot, node.subtree());
+        self.for_all_above(top, |above| above.add_below(-going));
         if let Some(moved) = self.slab.get_mut(parent).remove_child(slot) {
             self.slab.get_mut(moved).slot = slot;
         }

@@ -109,6 +109,8 @@ impl TreeLoader {
             sessions: Default::default(),
             ephemerals: Default::default(),
             mortals: Default::default(),
+            quotas: Default::default(),
+            quota_changes: 0,
             extended_types: true,
             digest,
             digests: DigestLog::default(),
@@ -176,6 +178,7 @@ impl TreeLoader {
                 tree.insert(parent, path, name, Some(b""), &[Acl::world(perms)], stat);
             }
         }
+        tree.find_quotas();
         tree.zxid = zxid;
         Ok(tree)
     }

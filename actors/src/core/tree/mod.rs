@@ -24,6 +24,7 @@ mod listing;
 mod load;
 mod mortals;
 mod node;
+mod quotas;
 mod slab;
 #[cfg(test)]
 mod tests;
@@ -43,8 +44,11 @@ pub use self::load::TreeLoader;
 pub use self::mortals::{MortalPage, MortalPlace};
 pub use self::node::{MAX_TTL_MS, owner, owner_ttl};
 use self::node::{Node, NodeId, ROOT};
+pub use self::quotas::QuotaView;
+use self::quotas::Quotas;
 use self::slab::Slab;
 use crate::core::paths;
+use crate::core::quota::Usage;
 use crate::types::{Acl, SessionId, Stat, Str, Zxid};
 
 /// What applying a transaction (or one member of a multi) came to.
@@ -107,6 +111,9 @@ pub struct Tree {
     ephemerals: BTreeSet<(SessionId, NodeId)>,
     /// Containers and TTL nodes, so that looking for those to reap is no walk over everything.
     mortals: BTreeSet<NodeId>,
+    quotas: Quotas,
+    /// How often something about a quota, or what it shows, has changed.
+    quota_changes: u64,
     /// See [`Tree::set_extended_types`].
     extended_types: bool,
     digest: i64,
@@ -281,7 +288,12 @@ impl<'a> NodeRef<'a> {
 
     /// How many znodes there are below this one, however deep.
     pub fn descendant_count(&self) -> usize {
-        self.node.descendants() as usize
+        self.node.below().count as usize
+    }
+
+    /// What this znode and everything below it hold.
+    pub fn subtree(&self) -> Usage {
+        self.node.subtree()
     }
 
     /// Does it go with a session?

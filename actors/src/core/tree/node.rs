@@ -1,4 +1,4 @@
-//! One znode in memory: 128 bytes, two lines of a cache, plus its data in one allocation; with children 16 bytes
+//! One znode in memory: 128 bytes, two lines of a cache, plus its data in one allocation; with children 24 bytes
 //! more, and four for each child.
 //!
 //! A znode knows its own name, not its path; the path is spelled by walking up. What tells ephemerals,
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::PersistedStat;
 use super::acls::AclId;
 use super::digest::{content_crc, node_digest};
+use crate::core::quota::Usage;
 use crate::types::{CreateKind, SessionId, Stat, ZkError};
 
 /// The place of a znode in the [`Slab`](super::slab::Slab). Reused after a delete; never leaves the tree.
@@ -126,8 +127,8 @@ pub(super) struct Node {
 struct Children {
     /// Shared with frozen trees, so that freezing copies no list.
     list: Arc<Vec<NodeId>>,
-    /// All znodes below, however deep; kept, so that counting them is no walk that holds up everybody.
-    descendants: u32,
+    /// What is below, however deep; kept, so that counting it is no walk that holds up everybody.
+    below: Usage,
 }
 
 impl Node {
@@ -151,26 +152,28 @@ impl Node {
         self.children.as_ref().map_or(&[], |children| children.list.as_slice())
     }
 
-    /// Znodes below this one, however deep.
-    pub(super) fn descendants(&self) -> u32 {
-        self.children.as_ref().map_or(0, |children| children.descendants)
+    /// The znodes below this one, however deep.
+    pub(super) fn below(&self) -> Usage {
+        self.children.as_ref().map_or(Usage::NONE, |children| children.below)
     }
 
-    /// There are so many more znodes below this one.
-    pub(super) fn add_descendants(&mut self, count: u32) {
-        self.children.as_mut().expect("only what has children has more below").descendants += count;
+    /// This znode and those below it.
+    pub(super) fn subtree(&self) -> Usage {
+        let mut subtree = self.below();
+        subtree += Usage::of_one(self.data_len());
+        subtree
     }
 
-    /// There are so many fewer.
-    pub(super) fn subtract_descendants(&mut self, count: u32) {
-        let children = self.children.as_mut().expect("only what has children has fewer below");
-        assert!(children.descendants >= count, "no more znodes go than there are");
-        children.descendants -= count;
+    /// There is so much more below this one, or less.
+    pub(super) fn add_below(&mut self, more: Usage) {
+        let below = &mut self.children.as_mut().expect("only what has children has anything below").below;
+        *below += more;
+        assert!(below.count >= 0 && below.bytes >= 0, "no more goes than there is: {below:?}");
     }
 
     /// Adds a child and says where it stands. It is not counted yet.
     pub(super) fn push_child(&mut self, child: NodeId) -> u32 {
-        let none = || Box::new(Children { list: Arc::default(), descendants: 0 });
+        let none = || Box::new(Children { list: Arc::default(), below: Usage::NONE });
         let list = Arc::make_mut(&mut self.children.get_or_insert_with(none).list);
         list.push(child);
         u32::try_from(list.len() - 1).expect("there are fewer than 2^32 znodes")

@@ -4,6 +4,7 @@ mod modes;
 mod multi;
 mod ops;
 mod pending;
+mod quotas;
 mod sessions;
 
 use std::collections::VecDeque;

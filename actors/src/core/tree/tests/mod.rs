@@ -1,6 +1,7 @@
 //! The tree by example; `model.rs` compares it with a naive one.
 
 mod model;
+mod quotas;
 
 use std::sync::Arc;
 

@@ -78,6 +78,12 @@ impl Model {
     }
 
     fn apply(&mut self, header: TxnHeader, body: &TxnBody, changes: &mut Vec<Change>) -> Applied {
+        let applied = self.apply_plainly(header, body, changes);
+        self.show_all_usage();
+        applied
+    }
+
+    fn apply_plainly(&mut self, header: TxnHeader, body: &TxnBody, changes: &mut Vec<Change>) -> Applied {
         let zxid = header.zxid;
         match body {
             TxnBody::CreateSession { timeout_ms } => {
@@ -150,7 +156,39 @@ impl Model {
         let node = ModelNode { data: data.clone(), acl: acl.clone(), stat };
         self.nodes.insert(path.to_string(), node);
         changes.push(self.change(ChangeKind::Created, path, header.zxid));
-        Applied::Create(path.clone(), self.stat(path))
+        let applied = Applied::Create(path.clone(), self.stat(path));
+        if let Some(quota) =
+            path.strip_prefix("/zookeeper/quota").and_then(|p| p.strip_suffix("/zookeeper_stats"))
+        {
+            self.show_usage(quota);
+        }
+        applied
+    }
+
+    fn usage(&self, top: &str) -> Usage {
+        let below = format!("{top}/");
+        let mut usage = Usage::NONE;
+        for (_, node) in self.nodes.iter().filter(|(path, _)| *path == top || path.starts_with(&below)) {
+            usage += Usage::of_one(node.data.as_ref().map_or(0, Bytes::len));
+        }
+        usage
+    }
+
+    fn show_usage(&mut self, quota: &str) {
+        let usage = self.usage(quota).to_string();
+        if let Some(stats) = self.nodes.get_mut(&format!("/zookeeper/quota{quota}/zookeeper_stats")) {
+            stats.data = Some(usage.into());
+        }
+    }
+
+    /// Every quota in force shows what there is.
+    fn show_all_usage(&mut self) {
+        let quota = |path: &String| {
+            let quota = path.strip_prefix("/zookeeper/quota")?.strip_suffix("/zookeeper_limits")?;
+            (!quota.is_empty()).then(|| quota.to_string())
+        };
+        let quotas: Vec<String> = self.nodes.keys().filter_map(quota).collect();
+        quotas.iter().for_each(|quota| self.show_usage(quota));
     }
 
     fn delete(&mut self, path: &str, zxid: Zxid, changes: &mut Vec<Change>) -> Applied {
@@ -191,6 +229,7 @@ impl Model {
             let prefix = format!("{path}/");
             let below = self.nodes.keys().filter(|other| other.starts_with(&prefix)).count();
             assert_eq!(node.descendant_count(), below, "below {path}");
+            assert_eq!(node.subtree(), self.usage(path), "{path}");
         }
         let size = |(p, n): (&String, &ModelNode)| p.len() + n.data.as_ref().map_or(0, Bytes::len);
         assert_eq!(tree.data_size(), 1 + self.nodes.iter().map(size).sum::<usize>() as u64);
@@ -229,14 +268,24 @@ fn reloaded(tree: &Tree) -> Tree {
     copy.finish(tree.zxid()).expect("no znode is there twice")
 }
 
+const QUOTAS: [&str; 5] = [
+    "/zookeeper/quota/a",
+    "/zookeeper/quota/a/b",
+    "/zookeeper/quota/a/b/zookeeper_limits",
+    "/zookeeper/quota/a/zookeeper_limits",
+    "/zookeeper/quota/a/zookeeper_stats",
+];
+
 const SESSIONS: [i64; 3] = [0x0100_0000_0000_0001, 0x0200_0000_0000_0002, 3];
 
 /// Few names, so that transactions meet; one too long to be kept inline.
 fn any_path() -> impl Strategy<Value = String> {
     let name = prop_oneof![Just("a"), Just("b"), Just("name-of-thirty-bytes-0123456789")];
     let free = prop::collection::vec(name, 1..4).prop_map(|names| format!("/{}", names.join("/")));
-    let limits = Just("/zookeeper/quota/a".to_string());
-    prop_oneof![12 => free, 1 => limits]
+    let dir = prop_oneof![Just(""), Just("/a"), Just("/a/b"), Just("/a/a")];
+    let name = prop_oneof![Just(""), Just("/zookeeper_limits"), Just("/zookeeper_stats")];
+    let of_quota = (dir, name).prop_map(|(dir, name)| format!("/zookeeper/quota{dir}{name}"));
+    prop_oneof![12 => free, 8 => of_quota.prop_filter("it is not special", |path| path != "/zookeeper/quota")]
 }
 
 fn any_data() -> impl Strategy<Value = Option<Bytes>> {
@@ -289,7 +338,9 @@ proptest! {
     fn the_tree_is_its_model(steps in prop::collection::vec((0..3_usize, any_body()), 1..60), freeze in 0..60_usize) {
         let (mut tree, mut model) = (Tree::new(), Model::new());
         let mut frozen = None;
-        for (at, (session, body)) in steps.into_iter().enumerate() {
+        // Else chance would hardly ever make a quota.
+        let begin = QUOTAS.map(|path| (0, create(path, -1)));
+        for (at, (session, body)) in begin.into_iter().chain(steps).enumerate() {
             if at == freeze {
                 frozen = Some((tree.clone(), model.clone()));
             }

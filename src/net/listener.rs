@@ -34,6 +34,10 @@ use super::stop::{Stop, Stopper, stop};
 use super::words::{Conf, TRACE_MASK};
 use super::{bind, connection};
 
+/// Connections that may wait to be accepted. When a server comes back all its clients come at once, and who finds no
+/// place here tries again only after a second, then three (the system may allow fewer: net.core.somaxconn).
+const BACKLOG: i32 = 4096;
+
 /// The pause after a failed accept: out of files, most likely, and others must close some first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -169,6 +173,8 @@ impl Listener {
     ) -> io::Result<Listener> {
         let local_addr = listener.local_addr()?;
         listener.set_nonblocking(true)?;
+        // It listens already; this makes the queue longer.
+        rustix::net::listen(&listener, BACKLOG)?;
         let listener = TcpListener::from_std(listener)?;
         let log = log.new(o!("part" => "clients"));
         let (per_ip, total) = (settings.max_connections_per_ip, settings.max_connections);

@@ -187,6 +187,16 @@ impl Ensemble {
         format!("{}:{}", Ipv4Addr::LOCALHOST, self.server(sid).admin.port)
     }
 
+    /// Where the other servers find this server.
+    pub fn peer(&self, sid: u8) -> String {
+        format!("{}:{}", Ipv4Addr::LOCALHOST, self.server(sid).peer.port)
+    }
+
+    /// The process of this server, which must run.
+    pub fn pid(&self, sid: u8) -> u32 {
+        self.server(sid).process.as_ref().expect("only what runs has a process").id()
+    }
+
     /// Where clients find all servers, separated by commas.
     pub fn hosts(&self) -> String {
         let hosts: Vec<String> = self.sids().into_iter().map(|sid| self.host(sid)).collect();

@@ -9,9 +9,13 @@ use crate::types::{
     EventKind, Id, MultiResult, Op, ReplyBody, SessionId, Str, WatchEvent, ZkError, Zxid, perms,
 };
 
-/// Bytes that the answer to a multiRead may hold; more is a MarshallingError. A request of the greatest size can
-/// ask 50,000 times for the largest znode, which no client could take and no server should give.
-pub(super) const MAX_MULTI_READ: usize = 64 << 20;
+/// Bytes that the answer to a multiRead may hold in memory; more is a MarshallingError. A request of the greatest
+/// size can ask 50,000 times for the largest znode, which no client could take and no server should give: Java's
+/// takes a megabyte.
+pub(super) const MAX_MULTI_READ: usize = 16 << 20;
+
+/// What a name in a list of children costs besides its text, in bytes: its place, an allocation, two counters.
+const NAME: usize = 48;
 
 type Looked = Result<ReplyBody, ZkError>;
 
@@ -118,7 +122,7 @@ fn multi_read(tree: &Tree, members: Vec<Op>, reader: &Reader<'_>) -> Looked {
         let result = multi_read_member(tree, &member, reader);
         bytes += match &result {
             MultiResult::GetData(data, _) => data.as_ref().map_or(0, |data| data.len()),
-            MultiResult::GetChildren(names) => names.iter().map(|name| name.len() + size_of::<Str>()).sum(),
+            MultiResult::GetChildren(names) => names.iter().map(|name| name.len() + NAME).sum(),
             _ => 0,
         };
         if bytes > MAX_MULTI_READ {

@@ -75,8 +75,8 @@ fn a_multi_read_answers_each_member_for_itself_and_sets_no_watch() {
     assert_eq!(server.answer(c, 2, Op::MultiRead(vec![])), ["c1 #2 z4 multi []"]);
     server.answer(c, 3, set_data("/a", &"x".repeat(1 << 20)));
     let megabytes = |count| Op::MultiRead((0..count).map(|_| data("/a")).collect());
-    assert!(server.answer(c, 4, megabytes(64)).join("").len() > MAX_MULTI_READ);
-    assert_eq!(server.answer(c, 5, megabytes(65)), ["c1 #5 z5 MarshallingError"], "the answer is too large");
+    assert!(server.answer(c, 4, megabytes(16)).join("").len() > MAX_MULTI_READ);
+    assert_eq!(server.answer(c, 5, megabytes(17)), ["c1 #5 z5 MarshallingError"], "the answer is too large");
 }
 
 #[test]

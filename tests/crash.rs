@@ -7,12 +7,13 @@
 
 #![allow(clippy::unwrap_used)] // these are tests
 
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use slog::{Discard, Logger, o};
-use zabra::disk::{Disk, DiskSettings, FileSnapStore, FileTxnStore, Injected, SimDisk, open};
+use zabra::disk::{Compression, Disk, DiskSettings, FileSnapStore, FileTxnStore, Injected, SimDisk, open};
 use zabra_actors::core::tree::Tree;
 use zabra_actors::ports::{Recovered, SnapStore, TxnStore};
 use zabra_actors::types::{
@@ -135,6 +136,7 @@ struct Server {
     cleanups: Vec<u64>,
     /// A snapshot was not taken because the disk was full, which is no fault either: the log goes on.
     no_room: bool,
+    compression: Compression,
 }
 
 impl Server {
@@ -148,13 +150,14 @@ impl Server {
             saving: Epochs::default(),
             cleanups: Vec::new(),
             no_room: false,
+            compression: Compression::None,
         }
     }
 
     /// Starts the server: recovers, checks what was found, and goes on from it.
     fn start(&mut self) -> Result<(), Fault> {
         self.stores = None;
-        let (mut txns, snaps) = open_stores(&self.disk)?;
+        let (mut txns, snaps) = open_stores(&self.disk, self.compression)?;
         let Recovered { tree, history, epochs, doubtful } = txns.recover()?;
         assert!(!doubtful, "what a crash leaves is unfinished, not damaged");
         let found = zxids_of(&tree);
@@ -287,8 +290,8 @@ impl Server {
     }
 }
 
-fn open_stores(disk: &SimDisk) -> Result<(FileTxnStore, FileSnapStore), Fault> {
-    let settings = DiskSettings { preallocate: 4096, ..DiskSettings::new("/data", ID) };
+fn open_stores(disk: &SimDisk, compression: Compression) -> Result<(FileTxnStore, FileSnapStore), Fault> {
+    let settings = DiskSettings { preallocate: 4096, compression, ..DiskSettings::new("/data", ID) };
     open(Arc::new(disk.clone()), settings, Logger::root(Discard, o!()))
 }
 
@@ -463,28 +466,53 @@ fn a_disk_that_fills_up_stops_the_server_and_loses_nothing() {
     }
 }
 
-/// A server that has been through the script, and what it holds.
-fn aged_server() -> (SimDisk, Vec<Zxid>) {
+/// A small directory with everything in it that a start reads, and what it holds.
+fn small_server(compression: Compression) -> (SimDisk, Vec<Zxid>) {
     let mut server = Server::new();
-    for op in script().iter().chain(&[Op::Append(6, 5), Op::Roll, Op::Save, Op::Append(6, 2), Op::Sync]) {
-        server.run(op).unwrap();
-    }
+    server.compression = compression;
+    server.start().unwrap();
+    let ops = [
+        Op::Epochs(1, 1),
+        Op::Append(1, 2),
+        Op::Save,
+        Op::Roll,
+        Op::Append(1, 2),
+        Op::Sync,
+        Op::Epochs(2, 2),
+        Op::Append(2, 1),
+        Op::Roll,
+        Op::Save,
+        Op::Append(2, 2),
+        Op::Roll,
+        Op::Append(2, 3),
+        Op::Sync,
+    ];
+    ops.iter().for_each(|op| server.run(op).unwrap());
     (server.disk, zxids_of(&server.tree))
 }
 
-#[test]
-fn rot_anywhere_is_refused_or_harmless() {
-    let (disk, whole) = aged_server();
+/// Flips a bit in every byte of every log and snapshot.
+fn flip_everywhere(disk: &SimDisk, whole: &[Zxid], compression: Compression) -> [usize; 3] {
     let dir = Path::new("/data/version-2");
-    let (mut harmless, mut refused) = (0, 0);
+    let [mut harmless, mut refused, mut doubtful] = [0; 3];
     for (name, len) in disk.list(dir).unwrap() {
         if !(name.starts_with("log.") || name.starts_with("snapshot.")) {
             continue;
         }
-        for offset in (0..len).step_by(7) {
+        // Of the zeros behind the records a few will do.
+        let mut content = Vec::new();
+        disk.read(&dir.join(&name)).unwrap().read_to_end(&mut content).unwrap();
+        let written = content.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
+        for offset in 0..len.min(written + 40) {
             let disk = disk.copy();
-            disk.rot(&dir.join(&name), offset);
-            match open_stores(&disk).unwrap().0.recover() {
+            disk.flip(&dir.join(&name), offset, 1 << (offset % 8));
+            let opened = open_stores(&disk, compression).unwrap().0.recover();
+            match opened {
+                Ok(found) if found.doubtful => {
+                    doubtful += 1;
+                    let left = zxids_of(&found.tree);
+                    assert!(whole.starts_with(&left) && left.len() == whole.len() - 1, "{name} at {offset}");
+                }
                 Ok(found) => {
                     harmless += 1;
                     assert_eq!(zxids_of(&found.tree), whole, "{name} at {offset}");
@@ -496,6 +524,21 @@ fn rot_anywhere_is_refused_or_harmless() {
             }
         }
     }
-    assert!(refused > 0, "rot in the newest log file cannot be harmless");
-    assert!(harmless > 0, "rot in a snapshot is: there is an older one, and the log behind it");
+    [harmless, refused, doubtful]
+}
+
+#[test]
+fn every_flipped_bit_is_detected_or_harmless() {
+    for compression in [Compression::None, Compression::Gz, Compression::Snappy] {
+        let (disk, whole) = small_server(compression);
+        let [harmless, refused, doubtful] = flip_everywhere(&disk, &whole, compression);
+        assert!(refused > 0, "what is behind the newest snapshot cannot be harmless");
+        assert!(harmless > 0, "a bad snapshot is: there is an older one, and the log behind it");
+        assert_eq!(doubtful, 0, "the mark says how far everything was durable");
+    }
+    // Somebody else's directory, or the mark lost: the end of the log may have been acknowledged.
+    let (disk, whole) = small_server(Compression::None);
+    disk.remove(Path::new("/data/version-2/.synced")).unwrap();
+    let [_, refused, doubtful] = flip_everywhere(&disk, &whole, Compression::None);
+    assert!(refused > 0 && doubtful > 60, "of every bit of the last record: {doubtful}");
 }

@@ -157,13 +157,18 @@ impl SimDisk {
         SimDisk { state: Arc::new(Mutex::new(copy)) }
     }
 
-    /// Turns a byte of a file over, durably: bit rot.
+    /// Turns a bit of a file over, durably: bit rot.
     pub fn rot(&self, path: &Path, offset: u64) {
+        self.flip(path, offset, 0x10);
+    }
+
+    /// Turns these bits of a byte of a file over, durably.
+    pub fn flip(&self, path: &Path, offset: u64, bits: u8) {
         let mut state = self.lock_state();
         let inode = *state.names.get(path).expect("the file to damage is there");
         let file = state.files.get_mut(&inode).expect("every name has a file");
-        file.now[offset as usize] ^= 0x10;
-        file.durable[offset as usize] ^= 0x10;
+        file.now[offset as usize] ^= bits;
+        file.durable[offset as usize] ^= bits;
     }
 
     fn lock_state(&self) -> MutexGuard<'_, State> {

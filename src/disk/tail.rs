@@ -91,7 +91,7 @@ fn has_lost_sector(mut bytes: &[u8], mut at: u64) -> bool {
 fn fits_another_length(bytes: &[u8], claimed: i32) -> bool {
     const MODULUS: u32 = 65_521;
     let sum = be_i64(&bytes[..8]);
-    let entry = &bytes[PREFIX..bytes.len().min(PREFIX + MAX_ENTRY + 1)];
+    let entry = &bytes[PREFIX..written(bytes).clamp(PREFIX, PREFIX + MAX_ENTRY + 1)];
     let (mut a, mut b) = (1_u32, 0_u32);
     for (len, byte) in entry.iter().enumerate() {
         let ends = *byte == LAST || len as i64 == i64::from(claimed) && *byte != 0;
@@ -107,9 +107,10 @@ fn fits_another_length(bytes: &[u8], claimed: i32) -> bool {
 /// Looks for a sound record after `last`: where it begins, and its zxid. What is there by accident cannot
 /// pass the checksum, and what is older may be anything.
 fn find_sound_record(bytes: &[u8], last: Zxid) -> Option<(usize, Zxid)> {
+    let bytes = &bytes[..written(bytes)];
     let mut start = 0;
     while start + PREFIX + MIN_ENTRY < bytes.len() {
-        // Zeros go by quickly: most of what is behind an end is preallocated, and no prefix is zero.
+        // Zeros go by quickly: no prefix is zero.
         if bytes[start..start + PREFIX].iter().all(|b| *b == 0) {
             let zeros = bytes[start + PREFIX..].iter().position(|b| *b != 0)?;
             start += zeros + 1;
@@ -121,6 +122,11 @@ fn find_sound_record(bytes: &[u8], last: Zxid) -> Option<(usize, Zxid)> {
         start += 1;
     }
     None
+}
+
+/// Up to where there is anything but zeros: most of what is behind an end is preallocated.
+fn written(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1)
 }
 
 /// The zxid of a record that begins here, if one does; cheap checks first.

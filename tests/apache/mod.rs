@@ -35,14 +35,16 @@ pub struct Apache {
 
 impl Apache {
     /// Starts a server alone on a data directory, with further lines of zoo.cfg and system properties. Its own files
-    /// go to `place`. Does not wait.
+    /// go to `place`; one that was there before has the same port. Does not wait.
     pub fn spawn(place: &Path, data_dir: &Path, lines: &[String], properties: &[&str]) -> Apache {
         assert!(
             Path::new("/usr/share/java/zookeeper.jar").exists(),
             "this test needs Apache ZooKeeper's /usr/share/java/zookeeper.jar and java: apt install zookeeper"
         );
         fs::create_dir_all(place).unwrap();
-        let port = free_port();
+        let before = fs::read_to_string(place.join("zoo.cfg")).unwrap_or_default();
+        let before = before.lines().find_map(|line| line.strip_prefix("clientPort=")?.parse().ok());
+        let port = before.unwrap_or_else(free_port);
         let mut config = format!(
             "dataDir={}\nclientPort={port}\ntickTime=500\nadmin.enableServer=false\n4lw.commands.whitelist=*\n\
              extendedTypesEnabled=true\n",
@@ -134,7 +136,14 @@ impl Apache {
     /// What it did not like about the digests or the files it has read and been sent.
     pub fn complaints(&self) -> Vec<String> {
         let said = self.said();
-        let bad = ["mismatch", "CRC check", "Unable to load", "Severe", "Invalid snapshot"];
+        let bad = [
+            "mismatch",
+            "Digests are not matching",
+            "CRC check",
+            "Unable to load",
+            "Severe",
+            "Invalid snapshot",
+        ];
         let complains = |line: &&str| line.contains(" ERROR ") || bad.iter().any(|word| line.contains(word));
         said.lines().filter(complains).map(str::to_string).collect()
     }

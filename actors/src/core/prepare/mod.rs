@@ -146,9 +146,8 @@ impl Preparer {
     /// The transaction is made: it has the last zxid.
     fn seal(&mut self, header: TxnHeader, body: TxnBody) -> Txn {
         self.last = header.zxid;
-        // Apache gives one to every transaction but an error that stands alone, and so do we.
         let digest = TxnDigest { version: DIGEST_VERSION, tree: self.digest };
-        let digest = (!matches!(body, TxnBody::Error(_))).then_some(digest);
+        let digest = has_digest(&body).then_some(digest);
         Txn { header, body, digest }
     }
 
@@ -220,4 +219,10 @@ impl Preparer {
         let bytes: usize = paths.iter().map(|path| size_of::<i32>() + path.len()).sum();
         TxnBody::CloseSession { paths: (bytes <= MAX_LISTED_BYTES).then_some(paths) }
     }
+}
+
+/// Apache gives a digest to every transaction but an error that stands alone. Behind a closeSession without its list
+/// it would read the digest as the list.
+fn has_digest(body: &TxnBody) -> bool {
+    !matches!(body, TxnBody::Error(_) | TxnBody::CloseSession { paths: None })
 }

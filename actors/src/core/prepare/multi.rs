@@ -31,12 +31,14 @@ pub fn prepare(draft: &mut Draft<'_>, asker: &Asker<'_>, members: Vec<Op>) -> Re
 /// What a client may send as a member, and what it makes, as Apache 3.9 reads it: createContainer makes a
 /// container whatever its flags, flags 4 make one whatever the opcode. (3.8 went by the flags alone, and
 /// answered create2 like create.)
+///
+/// A create2 is logged as a create: Apache before 3.9 leaves out, in silence, a whole multi that has a member of
+/// that type. That its client wants the Stat as well is known where the client is.
 fn member(op: Op) -> Option<Op> {
     match op {
         Op::Create { kind, path, data, acl, flags } => {
             let kind = match (kind, flags) {
                 (CreateKind::Container, 0..=4) | (_, 4) => CreateKind::Container,
-                (CreateKind::Create2, 0..=3) => CreateKind::Create2,
                 (_, 0..=3) => CreateKind::Create,
                 (CreateKind::Ttl(ttl), _) => CreateKind::Ttl(ttl),
                 _ => return None,

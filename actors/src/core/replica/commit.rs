@@ -14,7 +14,7 @@ impl Replica {
             return; // A tree that comes from the disk may have the end of the log in it already.
         }
         let sent = self.take_sent(txn);
-        if let Some(sent) = sent {
+        if let Some(sent) = &sent {
             self.drain(sent.conn, true, out);
         }
         let applied = self.tree.apply(txn, &mut self.changes);
@@ -39,7 +39,7 @@ impl Replica {
     /// the order in which they were sent, and those of other servers do not match.
     fn take_sent(&mut self, txn: &Txn) -> Option<Sent> {
         let queue = self.sent.get_mut(&txn.header.session)?;
-        let sent = *queue.front().expect("an empty queue is removed");
+        let sent = queue.front().expect("an empty queue is removed");
         let of_its_kind = match txn.body {
             TxnBody::CloseSession { .. } => sent.kind == SentKind::Close,
             TxnBody::CreateSession { .. } => sent.kind == SentKind::Upgrade,
@@ -49,11 +49,11 @@ impl Replica {
         if sent.cxid != txn.header.cxid || !of_its_kind || txn.header.zxid <= sent.after {
             return None;
         }
-        queue.pop_front();
+        let sent = queue.pop_front();
         if queue.is_empty() {
             self.sent.remove(&txn.header.session);
         }
-        Some(sent)
+        sent
     }
 
     /// Tells the client what came of its write, and then what waited for that.
@@ -67,7 +67,7 @@ impl Replica {
         let slot = client.queue.pop_front();
         assert!(matches!(slot, Some(Slot::Write)), "a client's oldest write is at the front, not {slot:?}");
         self.outstanding -= 1;
-        let result = result(&txn.body, applied);
+        let result = result(&txn.body, applied, &sent.create2);
         if result == Err(ZkError::SessionMoved) {
             // The client has another connection by now; this one ends without a word.
             return self.close(sent.conn, out);
@@ -89,15 +89,16 @@ impl Replica {
     }
 }
 
-/// What the client is told of its write.
-fn result(body: &TxnBody, applied: Applied) -> Result<ReplyBody, ZkError> {
+/// What the client is told of its write; `create2` are those members of a multi whose Stats it wants as well.
+fn result(body: &TxnBody, applied: Applied, create2: &[usize]) -> Result<ReplyBody, ZkError> {
     Ok(match (body, applied) {
-        // Whether the Stat belongs into the reply is in the transaction: it has the opcode.
+        // Whether the Stat belongs into the reply is in the transaction: it has the opcode, but in a multi.
         (TxnBody::Create { kind: CreateKind::Create, .. }, Applied::Create(path, _)) => ReplyBody::Path(path),
         (_, Applied::Create(path, stat)) => ReplyBody::PathStat(path, stat),
         (_, Applied::SetData(stat) | Applied::SetAcl(stat)) => ReplyBody::Stat(stat),
         (TxnBody::Multi(members), Applied::Multi(applied)) => {
-            ReplyBody::Multi(members.iter().zip(applied).map(|(body, done)| member(body, done)).collect())
+            let member = |(at, (body, done))| member(body, done, create2.binary_search(&at).is_ok());
+            ReplyBody::Multi(members.iter().zip(applied).enumerate().map(member).collect())
         }
         (_, Applied::Error(code)) => return Err(ZkError::from_code(code).unwrap_or(ZkError::SystemError)),
         (_, Applied::Delete | Applied::Check | Applied::Session | Applied::Multi(_)) => ReplyBody::Empty,
@@ -105,12 +106,12 @@ fn result(body: &TxnBody, applied: Applied) -> Result<ReplyBody, ZkError> {
 }
 
 /// What the client is told of a member of its multi.
-fn member(body: &TxnBody, applied: Applied) -> MultiResult {
+fn member(body: &TxnBody, applied: Applied, is_create2: bool) -> MultiResult {
     match (body, applied) {
         // Refused: 0, its code, or RuntimeInconsistency, as it was prepared.
         (TxnBody::Error(code), _) => MultiResult::Error(*code),
         (_, Applied::Error(code)) => MultiResult::Error(code),
-        (TxnBody::Create { kind: CreateKind::Create, .. }, Applied::Create(path, _)) => {
+        (TxnBody::Create { kind: CreateKind::Create, .. }, Applied::Create(path, _)) if !is_create2 => {
             MultiResult::Create(path)
         }
         (_, Applied::Create(path, stat)) => MultiResult::Create2(path, stat),

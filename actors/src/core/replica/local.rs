@@ -45,7 +45,8 @@ impl Replica {
         // Heard from as a local one a moment ago; from here on it is the leader that counts its silence.
         self.touches.forget(session);
         self.touches.touch(session, timeout_ms);
-        let sent = Sent { cxid: 0, conn, after: self.tree.zxid(), kind: SentKind::Upgrade };
+        let sent =
+            Sent { cxid: 0, conn, after: self.tree.zxid(), kind: SentKind::Upgrade, create2: Vec::new() };
         self.sent.entry(session).or_default().push_back(sent);
         let (op, auth) = (Op::CreateSession { timeout_ms }, self.nobody.clone());
         self.order(now, Forwarded { session, local: false, cxid: 0, op, auth });

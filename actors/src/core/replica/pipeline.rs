@@ -11,7 +11,7 @@ use super::reads::{Before, Reader};
 use super::{Effect, Replica, Role, reads};
 use crate::core::watches::Outcome;
 use crate::types::{
-    ConnId, Forwarded, Op, Reply, ReplyBody, Request, SessionId, Str, WallMillis, ZkError, Zxid,
+    ConnId, CreateKind, Forwarded, Op, Reply, ReplyBody, Request, SessionId, Str, WallMillis, ZkError, Zxid,
 };
 
 /// Requests that may wait on one connection; more close it. Connections stop reading their sockets long
@@ -52,7 +52,7 @@ pub(super) enum Slot {
 }
 
 /// A write on its way, by which its commit is recognised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Sent {
     /// The client's number for it.
     pub(super) cxid: i32,
@@ -63,6 +63,8 @@ pub(super) struct Sent {
     pub(super) after: Zxid,
     /// What it is. Expiries and upgrades have numbers of their own choice, so numbers alone could mislead.
     pub(super) kind: SentKind,
+    /// Those members of a multi that are create2s: only here it is known that the client wants their Stats.
+    pub(super) create2: Vec<usize>,
 }
 
 /// What kind of transaction comes of a [`Sent`], unless it fails.
@@ -122,8 +124,9 @@ impl Replica {
         let Request { conn, xid, op, auth } = request;
         self.upgrade_for(now, conn, session, &op);
         let kind = if matches!(op, Op::CloseSession) { SentKind::Close } else { SentKind::Write };
+        let create2 = create2_members(&op);
         let (after, local) = (self.clients[&conn].since, self.locals.contains(&session));
-        self.sent.entry(session).or_default().push_back(Sent { cxid: xid, conn, after, kind });
+        self.sent.entry(session).or_default().push_back(Sent { cxid: xid, conn, after, kind, create2 });
         self.enqueue(conn, Slot::Write);
         self.order(now, Forwarded { session, local, cxid: xid, op, auth });
     }
@@ -298,6 +301,13 @@ fn needs_room(op: &Op) -> bool {
         Op::Multi(members) => !members.iter().all(|op| matches!(op, Op::Delete { .. } | Op::Check { .. })),
         op => op.is_write(),
     }
+}
+
+/// The places of create2s in a multi.
+fn create2_members(op: &Op) -> Vec<usize> {
+    let Op::Multi(members) = op else { return Vec::new() };
+    let is_create2 = |member: &Op| matches!(member, Op::Create { kind: CreateKind::Create2, .. });
+    members.iter().enumerate().filter(|(_, member)| is_create2(member)).map(|(at, _)| at).collect()
 }
 
 /// The number that the reply to a ping has, whatever the ping's was.

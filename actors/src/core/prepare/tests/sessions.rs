@@ -95,3 +95,17 @@ fn after_an_election_the_first_writer_owns_the_session() {
     assert_eq!(created(bench.propose(T, create("/b"))), "/b");
     bench.settle();
 }
+
+#[test]
+fn a_long_list_of_ephemerals_is_left_to_the_tree() {
+    let mut bench = Bench::new();
+    let name = "n".repeat(30_000);
+    bench.given((0..40).map(|n| create_flags(&format!("/{name}{n}"), 1)));
+    // Without the list there is no digest either: Apache would read it as the list.
+    assert_eq!(bench.propose(S, Op::CloseSession), TxnBody::CloseSession { paths: None });
+    assert_eq!(bench.waiting.back().expect("it waits").digest, None);
+    bench.settle();
+    assert_eq!(bench.tree.ephemeral_count(), 0);
+    bench.propose(T, create("/a"));
+    bench.settle();
+}

@@ -631,13 +631,13 @@ fn the_shipped_file_is_right() {
 #[test]
 fn clients_read_the_members_as_apache_writes_them() {
     let members = |text: &str| load(text, &[], &[]).unwrap().members_text();
-    let servers = "server.1=127.0.0.1:2888:2888:participant;127.0.0.1:2181\n\
-                   server.2=127.0.0.1:2889:2889:observer;127.0.0.1:2182\n";
+    let servers = "server.1=127.0.0.1:2888:3888:participant;127.0.0.1:2181\n\
+                   server.2=127.0.0.1:2889:3889:observer;127.0.0.1:2182\n";
     assert_eq!(members(GOOD), Some(format!("{servers}version=0")));
     let grouped = GOOD.replace("id = 1", "id = 1\nweight = 2\ngroup = 3");
     assert_eq!(members(&grouped), Some(format!("{servers}group.3=1\nweight.1=2\nversion=0")));
     let v6 = GOOD.replace("127.0.0.1:2888", "[::1]:2888");
-    assert!(members(&v6).unwrap().starts_with("server.1=[::1]:2888:2888:participant;127.0.0.1:2181\n"));
+    assert!(members(&v6).unwrap().starts_with("server.1=[::1]:2888:3888:participant;127.0.0.1:2181\n"));
     let alone = GOOD.split("[[server]]\nid = 2").next().unwrap();
     assert_eq!(members(alone), None, "a standalone server has no ensemble");
 }

@@ -1,11 +1,12 @@
 //! The members of the ensemble as Apache writes them: what clients read in `/zookeeper/config`.
 //!
 //! ```text
-//! server.1=127.0.0.1:2888:2888:participant;127.0.0.1:2181
+//! server.1=127.0.0.1:2888:3888:participant;127.0.0.1:2181
 //! version=0
 //! ```
 //!
-//! The two ports are those of the quorum and of elections. Here one link carries both, so they are one port.
+//! The two ports are those of the quorum and of elections. Here one link carries both, and nothing listens on the
+//! second. It is named since Apache's clients refuse a line without it, or with two equal ports.
 //! The version is 0: it counts reconfigurations, and there are none.
 
 use std::collections::BTreeMap;
@@ -20,8 +21,8 @@ pub(super) fn text(cluster: &Cluster) -> String {
     let mut lines = String::new();
     for server in cluster.servers.values() {
         let Server { id, peer, client, .. } = server;
-        let port = peer.port;
-        line(&mut lines, format_args!("server.{id}={peer}:{port}:{};{client}", server.role_name()));
+        let election = election_port(peer.port);
+        line(&mut lines, format_args!("server.{id}={peer}:{election}:{};{client}", server.role_name()));
     }
     let participants = || cluster.servers.values().filter(|server| server.role == Membership::Participant);
     if participants().any(|server| (server.group, server.weight) != (0, 1)) {
@@ -35,6 +36,11 @@ pub(super) fn text(cluster: &Cluster) -> String {
         }
     }
     lines + "version=0"
+}
+
+/// As far from the quorum's port as in Apache's examples (2888 and 3888), and a port.
+fn election_port(quorum: u16) -> u16 {
+    quorum.checked_add(1000).unwrap_or(quorum - 1000)
 }
 
 fn line(lines: &mut String, text: std::fmt::Arguments<'_>) {

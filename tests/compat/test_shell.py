@@ -336,8 +336,7 @@ def odds_and_ends(root: str) -> list[str]:
         f"sync {a}",
         "config",
         "config -s",
-        # Apache's shell does not read a configuration in which one port is for the quorum and for elections.
-        *(["config -c"] if flavours.kind() == "apache" else []),
+        "config -c",
         "reconfig",
         "reconfig -remove 9",
         "reconfig -v zz -remove 9",

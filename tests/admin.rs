@@ -58,6 +58,7 @@ const ZOOKEEPER: &[(&str, &str)] = &[
     ("learner_commit_received_count", "counter"),
     ("diff_count", "counter"),
     ("snap_count", "counter"),
+    ("digest_mismatches_count", "counter"),
     ("fsynctime", "summary"),
     ("snapshottime", "summary"),
     ("sync_processor_batch_size", "summary"),

@@ -158,7 +158,7 @@ impl Server {
     fn start(&mut self) -> Result<(), Fault> {
         self.stores = None;
         let (mut txns, snaps) = open_stores(&self.disk, self.compression)?;
-        let Recovered { tree, history, epochs, doubtful } = txns.recover()?;
+        let Recovered { tree, history, epochs, doubtful, diverged: _ } = txns.recover()?;
         assert!(!doubtful, "what a crash leaves is unfinished, not damaged");
         let found = zxids_of(&tree);
         assert!(

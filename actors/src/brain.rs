@@ -117,6 +117,7 @@ pub fn start(
         let (voters, log_of) = (ensemble.clone(), child("election"));
         let election = Election::new(voters, parts.pauses, links.clone(), told, stats.clone(), log_of);
         let neighbours = Neighbours {
+            node: ctx.address().recipient(),
             watch_manager: watch_manager.clone(),
             session_tracker: session_tracker.clone(),
             txn_log: txn_log.clone(),
@@ -135,9 +136,9 @@ pub fn start(
         let election = election.start();
         let session_tracker = session_tracker.clone();
         let actors = Actors { txn_log, snapshotter, election, replica, session_tracker };
-        let log = log.clone();
+        let (on_fault, log) = (parts.on_fault, log.clone());
         Node::new(
-            Setup { ensemble, timing, read_only_after, links, wall, witness, clock, stats, log },
+            Setup { ensemble, timing, read_only_after, links, wall, witness, clock, on_fault, stats, log },
             actors,
         )
     });

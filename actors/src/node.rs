@@ -14,6 +14,7 @@
 //! is durable, and neither memory nor disk is ahead of the other (ZOOKEEPER-3642, -2845, -5094).
 
 mod disk;
+mod divergence;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -31,8 +32,8 @@ use crate::election::{Elected, Election};
 use crate::handle::FromPeer;
 use crate::leader::Leader;
 use crate::learner::{Follower, LearnerAddr, Observer};
-use crate::ports::{PeerLinks, WallClock, Witness};
-use crate::replica::{FromNode, Replica};
+use crate::ports::{OnFault, PeerLinks, WallClock, Witness};
+use crate::replica::{Diverged, FromNode, Replica};
 use crate::role::{RoleEnded, Serving, Surroundings};
 use crate::session_tracker::SessionTracker;
 use crate::snapshotter::{SnapDone, SnapOrder, Snapshotter};
@@ -40,6 +41,7 @@ use crate::stats::Stats;
 use crate::turn::{Halt, Meter, Monotonic, Turns, work_in_turns};
 use crate::txn_log::{LogDone, LogOrder, TxnLog};
 use crate::types::{Envelope, Epochs, Membership, Millis, Packet, Phase, ServerState, Sid, Tenure, Zxid};
+use divergence::Trust;
 
 /// How often the roles, the election and the session tracker are told the time.
 const TICK: Duration = Duration::from_millis(50);
@@ -80,6 +82,8 @@ pub struct Setup {
     pub witness: Arc<dyn Witness>,
     /// Time.
     pub clock: Monotonic,
+    /// What to do when this server cannot go on.
+    pub on_fault: OnFault,
     /// Figures.
     pub stats: Arc<Stats>,
     /// The server's logger.
@@ -135,6 +139,8 @@ pub struct Node {
     low: bool,
     /// See [`Recovered::doubtful`](crate::ports::Recovered::doubtful): until then this server is an observer, whatever the ensemble says.
     doubtful: bool,
+    /// Is the tree what the log makes of it?
+    trust: Trust,
     meter: Meter,
     log: Logger,
 }
@@ -158,6 +164,7 @@ impl Node {
             ticks: 0,
             low: false,
             doubtful: false,
+            trust: Trust::default(),
             meter,
             log,
         }
@@ -195,7 +202,8 @@ impl Node {
         stats.phase.set(Phase::Election as i64);
         let read_only = self.setup.read_only_after.map_or(ReadOnly::Off, |wait| ReadOnly::From(now + wait));
         self.state = State::Looking { history, read_only };
-        self.actors.election.do_send(election::Input::Look { now, last, current, votes: !self.doubtful });
+        let votes = !self.doubtful && self.trust.stands(now);
+        self.actors.election.do_send(election::Input::Look { now, last, current, votes });
     }
 
     fn membership(&self) -> Membership {
@@ -209,6 +217,7 @@ impl Node {
 
     fn lead(&mut self, history: History, ctx: &Context<Node>) {
         let tenure = self.next_tenure();
+        self.tell_if_distrusted();
         let start = leader::Start {
             ensemble: self.setup.ensemble.clone(),
             history,
@@ -237,6 +246,7 @@ impl Node {
             history,
             epochs: self.epochs,
             timing: self.setup.timing,
+            resync: self.trust.wants_snap(),
             linked: self.linked.contains(&leader),
             now: self.now(),
         };
@@ -387,6 +397,7 @@ impl Node {
             self.actors.txn_log.do_send(LogOrder::LookAtRoom);
         }
         self.actors.session_tracker.do_send(sessions::Input::Tick { now });
+        self.stand_again(now);
         match &self.state {
             State::Looking { read_only, .. } => {
                 self.actors.election.do_send(election::Input::Tick { now });
@@ -503,6 +514,15 @@ impl Handler<RoleEnded> for Node {
     fn handle(&mut self, ended: RoleEnded, _: &mut Self::Context) {
         self.meter.message();
         self.role_ended(ended);
+    }
+}
+
+impl Handler<Diverged> for Node {
+    type Result = ();
+
+    fn handle(&mut self, diverged: Diverged, ctx: &mut Self::Context) {
+        self.meter.message();
+        self.diverged(diverged.0, ctx);
     }
 }
 

@@ -21,6 +21,9 @@ pub struct Recovered {
     /// A transaction may be missing at the end that this server has acknowledged: its vote must not count until
     /// a leader that others have elected has brought it in step, and [`TxnStore::trust`] has noted that.
     pub doubtful: bool,
+    /// The tree has differed from the leader's ([`TxnStore::distrust`]), and no leader's snapshot has replaced it yet.
+    /// The log is in order.
+    pub diverged: bool,
 }
 
 /// The transaction log and the epoch files. Owned by the TxnLog actor for the life of the process.
@@ -45,7 +48,8 @@ pub trait TxnStore: Send {
     /// that both logs hold, so anything else is a damaged directory and a fault.
     fn truncate(&mut self, to: Zxid) -> Result<(), Fault>;
 
-    /// Forgets the whole log: a snapshot at `zxid` has been installed that replaces it.
+    /// Forgets the whole log: a snapshot at `zxid` has been installed that replaces it, and with it whatever was
+    /// wrong with the tree ([`TxnStore::distrust`]).
     fn reset(&mut self, zxid: Zxid) -> Result<(), Fault>;
 
     /// Loads snapshot and log anew, after [`TxnStore::truncate`].
@@ -59,6 +63,10 @@ pub trait TxnStore: Send {
 
     /// This server is in step with a leader: it lacks nothing any more ([`Recovered::doubtful`]).
     fn trust(&mut self) -> Result<(), Fault>;
+
+    /// The tree is not what the log makes of it: also after a restart only a leader's snapshot will do
+    /// ([`Recovered::diverged`]).
+    fn distrust(&mut self) -> Result<(), Fault>;
 
     /// How long the calls since the last question would have blocked. A real disk has blocked already
     /// and says zero; a simulated one makes its actor wait that long.

@@ -13,7 +13,7 @@ use slog::Logger;
 use crate::core::containers::{self, ContainerManager};
 use crate::core::quota::{self, Remark};
 use crate::core::quota_log::QuotaLog;
-use crate::core::replica::{Effect, Input, Replica as Core, Settings};
+use crate::core::replica::{Divergence, Effect, Input, Replica as Core, Settings};
 use crate::core::snapshots::SnapshotDue;
 use crate::core::tree::Tree;
 use crate::core::{leader, learner, sessions};
@@ -88,8 +88,15 @@ pub struct Expired {
     pub seen: u64,
 }
 
+/// What the replica tells Node: the tree is not what the leader has foretold, and nobody is served from it any more.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Diverged(pub Divergence);
+
 /// Whom the replica speaks to.
 pub struct Neighbours {
+    /// Who decides what becomes of a tree that differs from the leader's.
+    pub node: Recipient<Diverged>,
     /// Where outcomes go.
     pub watch_manager: Addr<WatchManager>,
     /// Where touches go.
@@ -225,8 +232,9 @@ impl Replica {
         let due = self.snapshot_due.is_due_after(&entries);
         self.step(Input::Commit(entries));
         self.bear_witness();
-        // Only what a quorum has is ever in the tree while a role serves; a tentative tree is not saved.
-        if !due || self.role.is_none() {
+        // Only what a quorum has is ever in the tree while a role serves; a tentative tree is not saved, nor is a
+        // wrong one.
+        if !due || self.role.is_none() || self.core.is_diverged() {
             return;
         }
         if self.in_work.strong_count() > 0 {
@@ -246,7 +254,7 @@ impl Replica {
 
     /// While a role serves, and only then, the tree holds nothing but committed transactions.
     fn bear_witness(&self) {
-        if self.role.is_some() {
+        if self.role.is_some() && !self.core.is_diverged() {
             self.outside.witness.delivered(self.core.tree().zxid(), self.core.tree().digest());
         }
     }
@@ -320,12 +328,23 @@ impl Replica {
                 tracker.do_send(sessions::Input::Lead { now, sessions });
                 self.containers(containers::Input::Lead { now });
             }
+            Effect::Diverged(divergence) => self.tell_divergence(divergence),
             Effect::Quota(remark) => self.remark(now, &remark),
             Effect::Learn => {
                 tracker.do_send(sessions::Input::Learn);
                 self.containers(containers::Input::Learn);
             }
         }
+    }
+
+    /// Apache's words, for those who look for them. What becomes of it Node says.
+    fn tell_divergence(&self, divergence: Divergence) {
+        let Divergence { zxid, expected, actual, applied } = divergence;
+        self.outside.stats.digest_mismatches_count.inc();
+        slog::error!(self.outside.log, "First digest mismatch on txn: this server's tree is not what its leader has \
+            foretold, and serves nobody any more"; "zxid" => %zxid, "expected digest" => format!("{expected:#x}"),
+            "actual digest" => format!("{actual:#x}"), "txns since the tree was loaded" => applied);
+        self.neighbours.node.do_send(Diverged(divergence));
     }
 
     fn show(&self) {
@@ -445,7 +464,7 @@ impl Handler<TakeSnapshot> for Replica {
 
     fn handle(&mut self, message: TakeSnapshot, _: &mut Self::Context) {
         self.meter.message();
-        if self.role.is_some() {
+        if self.role.is_some() && !self.core.is_diverged() {
             self.order_snapshot(Some(message.0));
         }
     }

@@ -314,6 +314,7 @@ pub struct Stats {
     pub diff_count: Counter,
     pub trunc_count: Counter,
     pub snap_count: Counter,
+    pub digest_mismatches_count: Counter,
     pub election_time_us: Summary,
     pub last_proposal_size: Gauge,
     pub min_proposal_size: Gauge,
@@ -389,6 +390,7 @@ impl Stats {
             &self.diff_count,
             &self.trunc_count,
             &self.snap_count,
+            &self.digest_mismatches_count,
         ];
         let summaries = [
             &self.readlatency_us,

@@ -46,6 +46,9 @@ pub enum LogOrder {
     LookAtRoom,
     /// This server is in step with a leader ([`Recovered::doubtful`]); answered by Trusted.
     Trust,
+    /// The tree is not what the log makes of it ([`Recovered::diverged`]): note that until a leader's snapshot has
+    /// replaced it. Not answered: nothing is said to a peer before the next Drained.
+    Distrust,
     /// The role is over; answered by Drained when all its orders are done.
     Drain,
     /// Everything up to this tree is in the mailbox already: make it durable, begin a new file, then
@@ -146,6 +149,7 @@ impl TxnLog {
                 self.done.push(LogDone::Reset { tenure, zxid });
             }
             LogOrder::LookAtRoom => self.look_at_room()?,
+            LogOrder::Distrust => self.store.distrust()?,
             LogOrder::Trust => {
                 self.store.trust()?;
                 self.done.push(LogDone::Trusted);

@@ -250,6 +250,7 @@ impl Learning {
             history: history(&[z(1, 1), z(1, 2), z(1, 3)]),
             epochs: Epochs { accepted: Epoch(1), current: Epoch(1) },
             timing: TIMING,
+            resync: false,
             linked: true,
             now: 0,
         };

@@ -129,6 +129,8 @@ fn quorum(out: &mut Families, s: &Stats) {
     out.counter("diff_count", "Learners synchronized by DIFF", s.diff_count.get());
     out.counter("zabra_trunc_count", "Learners synchronized by TRUNC", s.trunc_count.get());
     out.counter("snap_count", "Learners synchronized by SNAP", s.snap_count.get());
+    let mismatches = s.digest_mismatches_count.get();
+    out.counter("digest_mismatches_count", "Times the tree was not what the leader had foretold", mismatches);
     out.gauge("zabra_state", "0 looking, 1 following, 2 leading, 3 observing", s.state.get());
     out.gauge("zabra_phase", "0 election, 1 discovery, 2 synchronization, 3 broadcast", s.phase.get());
     out.gauge("zabra_epoch", "The current epoch", s.epoch.get());

@@ -17,7 +17,7 @@ use super::load::load;
 use super::log_reader::{End, LogReader, Next};
 use super::refusal::Refusal;
 use super::snapshot_reader::{BadSnapshot, DigestSum, read_snapshot, read_tree};
-use super::txn_store::DOUBT;
+use super::txn_store::{DIVERGED, DOUBT};
 
 /// What is in a directory, and what is wrong with it.
 #[derive(Debug, Default, Serialize)]
@@ -193,6 +193,13 @@ impl Inspector<'_> {
                 Severity::Note,
                 "this server has no vote until a leader has brought it in step",
                 remedy,
+            );
+        }
+        if self.dir.first_line(DIVERGED)?.is_some() {
+            self.find(
+                Severity::Note,
+                "the tree has differed from that of a leader, whose snapshot will replace it",
+                "start it beside the others".to_owned(),
             );
         }
         self.found.start = Some(StartFacts {

@@ -11,6 +11,7 @@ use super::compression::Compression;
 use super::data_dir::{DataDir, SnapFile, log_name};
 use super::snap_store::verify;
 use super::sync_mark::SyncMark;
+use super::txn_store::DIVERGED;
 
 /// Names the snapshot that is about to replace everything else.
 const INSTALLING: &str = "installing";
@@ -32,6 +33,8 @@ pub(super) fn finish(dir: &DataDir) -> Result<(), Fault> {
     {
         info!(dir.log, "finishing the installation of a leader's snapshot"; "zxid" => %zxid);
         remove_all_but(dir, zxid)?;
+        // A note that the tree is wrong stays: of that zxid there may have been a snapshot before, and it is not known
+        // which of the two this is.
     }
     done(dir)
 }
@@ -58,6 +61,11 @@ pub(super) fn remove_all_but(dir: &DataDir, zxid: Zxid) -> Result<(), Fault> {
         dir.remove(&other.name)?;
     }
     dir.sync_names()
+}
+
+/// What was wrong with the tree went with it. Durable after [`done`].
+pub(super) fn end_divergence(dir: &DataDir) -> Result<(), Fault> {
+    dir.remove(DIVERGED)
 }
 
 /// The snapshot has taken the place of everything.

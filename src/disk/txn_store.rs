@@ -20,6 +20,9 @@ use super::{epochs, install, snapshot};
 /// Its presence says that this server may lack what others rely on: see [`Recovered::doubtful`].
 pub(super) const DOUBT: &str = ".recovering";
 
+/// Its presence says that the tree has differed from a leader's: see [`Recovered::diverged`].
+pub(super) const DIVERGED: &str = ".diverged";
+
 /// How much more than what must be free has to be there before a disk that was nearly full is not any more, in bytes.
 const COMFORT: u64 = 16 << 20;
 
@@ -77,6 +80,7 @@ impl FileTxnStore {
         let files = self.begin_if_new(files)?;
         let mut loaded = load(&self.dir, &files)?;
         let doubtful = self.weigh(loaded.doubt.take(), loaded.history.last())?;
+        let diverged = self.weigh_divergence()?;
         self.settle(&files, &loaded)?;
         let last = loaded.history.last();
         let epochs = epochs::recover(&self.dir, last)?;
@@ -85,7 +89,7 @@ impl FileTxnStore {
         }
         let newest = self.dir.list()?.logs.last().copied();
         self.open = Some(Open { log: LogWriter::after(self.dir.clone(), last, newest)?, epochs });
-        Ok(Recovered { tree: loaded.tree, history: loaded.history, epochs, doubtful })
+        Ok(Recovered { tree: loaded.tree, history: loaded.history, epochs, doubtful, diverged })
     }
 
     /// May a transaction be missing that others rely on? Then this server must have everything from a leader
@@ -123,6 +127,29 @@ impl FileTxnStore {
                 Ok(noted)
             }
         }
+    }
+
+    /// Has the tree differed from a leader's, and has nobody's snapshot replaced it yet? Alone there is nobody to
+    /// differ from.
+    fn weigh_divergence(&self) -> Result<bool, Fault> {
+        if self.dir.first_line(DIVERGED)?.is_none() {
+            return Ok(false);
+        }
+        if self.dir.settings.alone {
+            warn!(
+                self.dir.log,
+                "the tree has differed from that of a leader, and there is no other server any more to \
+                get it from: going on with what is here"
+            );
+            install::end_divergence(&self.dir)?;
+            self.dir.sync_names()?;
+            return Ok(false);
+        }
+        warn!(
+            self.dir.log,
+            "the tree has differed from that of a leader: a snapshot of the leader will replace it"
+        );
+        Ok(true)
     }
 
     fn end_doubt(&self) -> Result<(), Fault> {
@@ -244,6 +271,7 @@ impl TxnStore for FileTxnStore {
         install::note(&self.dir, zxid)?;
         install::remove_all_but(&self.dir, zxid)?;
         self.open().log = LogWriter::after(self.dir.clone(), zxid, None)?;
+        install::end_divergence(&self.dir)?;
         install::done(&self.dir)
     }
 
@@ -270,6 +298,10 @@ impl TxnStore for FileTxnStore {
 
     fn trust(&mut self) -> Result<(), Fault> {
         self.end_doubt()
+    }
+
+    fn distrust(&mut self) -> Result<(), Fault> {
+        self.dir.replace(DIVERGED, b"1")
     }
 
     fn stall(&mut self) -> Duration {

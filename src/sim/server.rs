@@ -277,6 +277,11 @@ impl<S: TxnStore> TxnStore for WatchedTxns<S> {
         self.store.trust()
     }
 
+    fn distrust(&mut self) -> Result<(), Fault> {
+        self.watched.alive()?;
+        self.store.distrust()
+    }
+
     fn stall(&mut self) -> Duration {
         self.store.stall()
     }

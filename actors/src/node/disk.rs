@@ -14,6 +14,7 @@ impl Node {
             LogDone::Recovered(recovered) => {
                 self.epochs = recovered.epochs;
                 self.doubtful = recovered.doubtful;
+                self.trust.recovered(recovered.diverged, self.now());
                 self.install(Box::new(recovered.tree));
                 self.look(recovered.history);
             }
@@ -70,6 +71,7 @@ impl Node {
         let (owner, tree) = self.installed.take().expect("the log is reset only for an installed snapshot");
         assert_eq!(owner, tenure, "one snapshot is installed at a time");
         self.install(tree);
+        self.healed(zxid);
         match &mut self.state {
             State::Draining { history } => history.reset(zxid),
             _ => self.replaced = Some((tenure, zxid)),

@@ -34,7 +34,8 @@ pub enum Packet {
     LeaderInfo { epoch: Epoch },
     /// L→ld: the promise is durable. `current` is `None` when this epoch was promised before already:
     /// then it does not count towards the quorum. Sent a second time, with `(0, None)`, by a learner that
-    /// cannot cut its log as TRUNC says: it drops everything up to the SNAP that answers this.
+    /// cannot cut its log as TRUNC says, or whose tree must be replaced: it drops everything up to the SNAP that
+    /// answers this.
     AckEpoch { last: Zxid, current: Option<Epoch> },
     /// ld→L, opens Synchronization: you lack a tail; it follows.
     Diff { last: Zxid },

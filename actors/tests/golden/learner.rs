@@ -28,6 +28,7 @@ impl LearnerSubject {
             history: words.history(),
             epochs: words.epochs(),
             timing: TIMING,
+            resync: words.has("resync"),
             linked: !words.has("unlinked"),
             now: self.now,
         };
@@ -64,6 +65,7 @@ impl LearnerSubject {
             "revalidate" => Input::Revalidate { session, timeout_ms: 30_000 },
             "touched" => Input::Touched { number: words.number("number"), sessions: vec![(session, 30_000)] },
             "rejoin" => Input::Rejoin,
+            "diverged" => Input::Diverged,
             "disk-low" => Input::DiskLow(true),
             "disk-roomy" => Input::DiskLow(false),
             "tick" => {

@@ -18,6 +18,8 @@ pub struct Disk {
     /// What is in the log behind it.
     pub log: Vec<Arc<Entry>>,
     pub epochs: Epochs,
+    /// A note: the tree is wrong.
+    pub diverged: bool,
 }
 
 fn last_of(entries: &[Arc<Entry>]) -> Zxid {
@@ -72,6 +74,7 @@ pub enum Order {
     SaveEpochs(Tenure, Epochs),
     Truncate { tenure: Tenure, to: Zxid, reload: bool },
     Install { tenure: Tenure, zxid: Zxid, content: Vec<Arc<Entry>> },
+    Distrust,
     Drain,
 }
 
@@ -95,6 +98,8 @@ pub struct Process {
     pub election: Election,
     pub state: State,
     pub epochs: Epochs,
+    /// The tree is wrong: only a SNAP will do.
+    pub diverged: bool,
     pub linked: BTreeSet<Sid>,
     pub early: BTreeMap<Sid, (Tenure, Packet)>,
     /// What is applied, in order.

@@ -37,6 +37,7 @@ struct Faults {
     mend_wire: usize,
     crash: usize,
     restart: usize,
+    diverge: usize,
     /// How much of the time disks and ticks get.
     disk: usize,
     tick: usize,
@@ -63,6 +64,7 @@ pub struct Coverage {
     torn_appends: usize,
     stand_downs: usize,
     syncs: usize,
+    healed: usize,
 }
 
 impl Coverage {
@@ -78,6 +80,7 @@ impl Coverage {
         self.torn_appends += other.torn_appends;
         self.stand_downs += other.stand_downs;
         self.syncs += other.syncs;
+        self.healed += other.healed;
     }
 
     pub fn assert_all_seen(&self) {
@@ -92,6 +95,7 @@ impl Coverage {
             self.torn_appends,
             self.stand_downs,
             self.syncs,
+            self.healed,
         ];
         assert!(all.iter().all(|seen| *seen > 0), "the model misses what it is for: {self:?}");
     }
@@ -132,6 +136,7 @@ impl World {
             mend_wire: [10, 50, 500][rng.below(3)],
             crash: [40, 100, 300, 2_000][rng.below(4)],
             restart: [10, 60][rng.below(2)],
+            diverge: [200, 1_000, usize::MAX][rng.below(3)],
             disk: [2, 5, 20][rng.below(3)],
             tick: [5, 12, 30][rng.below(3)],
             write: [1, 1, 20][rng.below(3)],
@@ -233,6 +238,9 @@ impl World {
         if self.rng.one_in(100) {
             self.save_snapshot(sid);
         }
+        if self.rng.one_in(self.faults.diverge) {
+            self.diverge();
+        }
     }
 
     /// A server without a role gets one: it leads, or follows whoever leads.
@@ -326,6 +334,7 @@ impl World {
             election: election::Election::new(ensemble),
             state: State::Draining(history),
             epochs: server.disk.epochs,
+            diverged: server.disk.diverged,
             linked: BTreeSet::new(),
             early: BTreeMap::new(),
             tree,

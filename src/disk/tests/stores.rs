@@ -277,6 +277,46 @@ fn who_may_lack_what_it_acknowledged_has_no_vote_until_it_is_in_step() {
     assert!(!stores(&disk).0.recover().unwrap().doubtful);
 }
 
+// See `Recovered::diverged`.
+#[test]
+fn a_wrong_tree_is_noted_until_a_leaders_snapshot_has_replaced_it() {
+    let (disk, _) = aged(2);
+    let (mut txns, _) = stores(&disk);
+    assert!(!txns.recover().unwrap().diverged);
+    txns.distrust().unwrap();
+    drop(txns);
+    for seed in 0..5 {
+        disk.crash(seed);
+        assert!(stores(&disk).0.recover().unwrap().diverged, "seed {seed}");
+    }
+    let (mut txns, mut snaps) = stores(&disk);
+    let found = txns.recover().unwrap();
+    let mut pieces = Vec::new();
+    snaps.encode(&found.tree, &mut |piece| pieces.push(piece));
+    pieces.into_iter().for_each(|piece| snaps.receive(piece).unwrap());
+    let zxid = found.tree.zxid();
+    assert!(snaps.install(zxid).unwrap().is_some());
+    // The snapshot has its name, and the log is not forgotten yet. A crash here only costs another snapshot.
+    let half = disk.copy();
+    assert!(stores(&half).0.recover().unwrap().diverged);
+    txns.reset(zxid).unwrap();
+    disk.crash(7);
+    assert!(!stores(&disk).0.recover().unwrap().diverged);
+}
+
+#[test]
+fn alone_there_is_no_tree_to_differ_from() {
+    let (disk, _) = aged(2);
+    let (mut txns, _) = stores(&disk);
+    txns.recover().unwrap();
+    txns.distrust().unwrap();
+    drop(txns);
+    let alone = DiskSettings { alone: true, ..DiskSettings::new("/d", Sid(1)) };
+    assert!(!stores_of(&disk, alone).0.recover().unwrap().diverged);
+    disk.crash(1);
+    assert!(!stores(&disk).0.recover().unwrap().diverged, "and that is for good");
+}
+
 #[test]
 fn alone_nothing_is_given_up_in_silence() {
     let disk = rotten_end();

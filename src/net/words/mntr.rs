@@ -112,6 +112,7 @@ impl Lines {
         self.add("learner_commit_received_count", stats.learner_commit_received_count.get());
         self.add("diff_count", stats.diff_count.get());
         self.add("snap_count", stats.snap_count.get());
+        self.add("digest_mismatches_count", stats.digest_mismatches_count.get());
     }
 
     /// What only a leader knows.

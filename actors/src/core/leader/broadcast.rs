@@ -108,7 +108,7 @@ impl Broadcast {
     fn on_packet(&mut self, from: Sid, tenure: Tenure, packet: Packet, out: &mut Vec<Effect>) {
         let stage = self.common.learners.get(from).expect("its packet was just received").stage();
         match (packet, stage) {
-            // A learner that came late has promised, or asks for a snapshot instead of TRUNC.
+            // A learner that came late has promised, or asks for a snapshot.
             (Packet::AckEpoch { last, current }, _) => {
                 self.common.on_late_ack_epoch(from, last, current, true, out);
             }

@@ -210,7 +210,7 @@ impl Common {
         current.is_some_and(|current| (current, last) > (self.epochs.current, self.history.last()))
     }
 
-    /// A learner has promised after the quorum did, or cannot be cut as it was told.
+    /// A learner has promised after the quorum did, or wants a snapshot instead of what it was told.
     pub(super) fn on_late_ack_epoch(
         &mut self,
         from: Sid,
@@ -232,7 +232,7 @@ impl Common {
             Stage::Promising => {
                 self.synchronize(from, sync::plan(&self.history, last).method, last, established, out)
             }
-            Stage::Synchronizing { cut: true } if last == Zxid::ZERO && current.is_none() => {
+            Stage::Synchronizing { snap: false } if last == Zxid::ZERO && current.is_none() => {
                 self.synchronize(from, Method::Snap, last, established, out);
             }
             _ => self.learners.drop(from, "ACKEPOCH out of turn", out),
@@ -259,7 +259,7 @@ impl Common {
         };
         let learner = self.learners.get_mut(to).expect("only a learner that is there is synchronized");
         let kind = learner.kind;
-        learner.enter(self.now, Stage::Synchronizing { cut: matches!(method, Method::Trunc { .. }) });
+        learner.enter(self.now, Stage::Synchronizing { snap: method == Method::Snap });
         let after = match method {
             Method::Diff => {
                 self.learners.send(to, Packet::Diff { last: committed }, out);

@@ -31,8 +31,9 @@ pub(super) enum Stage {
     Promising,
     /// It has promised. Its plan is made when a quorum has.
     Promised { last: Zxid },
-    /// The plan and NEWLEADER are sent, its ACK is due. `cut`: the plan was a TRUNC, which it may refuse.
-    Synchronizing { cut: bool },
+    /// The plan and NEWLEADER are sent, its ACK is due. `snap`: the plan is a SNAP, and the last word; anything
+    /// else it may refuse.
+    Synchronizing { snap: bool },
     /// It has taken over the history; the leader is not established yet.
     Acked,
     /// UPTODATE is sent.
@@ -408,7 +409,7 @@ mod tests {
         let (sid, tenure) = (Sid(2), Tenure(1));
         let mut learners = Learners::new(Sid(1));
         assert!(learners.admit(0, sid, tenure, Kind::Follower, Epoch(1)));
-        learners.get_mut(sid).unwrap().enter(0, Stage::Synchronizing { cut: false });
+        learners.get_mut(sid).unwrap().enter(0, Stage::Synchronizing { snap: true });
         learners.hold(sid);
         let (packet, mut out) = (large_proposal(1 << 20), Vec::new());
         for _ in 0..63 {

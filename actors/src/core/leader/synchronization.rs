@@ -87,7 +87,7 @@ impl Synchronization {
         let (stage, held, votes) =
             (learner.stage(), learner.is_held(), learner.votes(from, &self.common.ensemble));
         match packet {
-            // A learner that came late has promised, or asks for a snapshot instead of TRUNC.
+            // A learner that came late has promised, or asks for a snapshot.
             Packet::AckEpoch { last, current } => {
                 self.common.on_late_ack_epoch(from, last, current, false, out);
                 self.into()

@@ -69,6 +69,7 @@ impl Broadcast {
                 out.push(Effect::Send(Packet::DiskLow { low }));
             }
             Input::DiskLow(_) => {}
+            Input::Diverged => return State::diverged(self.common, out),
             Input::Rejoin => return State::rejoin(self.common, out),
             Input::Tick { now } => {
                 self.common.now = now;

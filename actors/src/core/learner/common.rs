@@ -11,6 +11,8 @@ pub(super) struct Common {
     pub(super) leader: Sid,
     pub(super) membership: Membership,
     pub(super) timing: Timing,
+    /// Only a SNAP will do.
+    pub(super) resync: bool,
     /// Is there a connection to the leader?
     pub(super) linked: bool,
     /// The time of the last packet or tick.
@@ -30,11 +32,12 @@ pub(super) struct Common {
 
 impl Common {
     pub(super) fn new(start: Start) -> Common {
-        let Start { leader, membership, tenure: _, history, epochs, timing, linked, now } = start;
+        let Start { leader, membership, tenure: _, history, epochs, timing, resync, linked, now } = start;
         Common {
             leader,
             membership,
             timing,
+            resync,
             linked,
             now,
             heard: now,

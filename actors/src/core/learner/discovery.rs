@@ -70,6 +70,7 @@ impl Discovery {
             }
             // Said again when this server serves.
             Input::DiskLow(_) => self.into(),
+            Input::Diverged => State::diverged(self.common, out),
             Input::Rejoin => State::rejoin(self.common, out),
             Input::Tick { now } => {
                 self.common.now = now;

@@ -17,6 +17,8 @@
 //!   NEWLEADER is (ZOOKEEPER-4685).
 //! - What the leader says is checked before it is believed. A learner that cannot make sense of it stands down
 //!   and comes back through an election: it neither stops the process nor damages its log.
+//! - A server whose tree has turned out to differ from the leader's promises and votes as before, by its log, which
+//!   is in order; but it takes nothing from its next leader but a SNAP.
 //! - StandDown is the last effect. The history handed back holds what the disk will hold when it has done all
 //!   it was told to, but for an installation that is under way.
 //!
@@ -55,6 +57,8 @@ pub struct Start {
     pub epochs: Epochs,
     /// Ticks and limits.
     pub timing: Timing,
+    /// The tree is not what the log makes of it: only a SNAP brings this server into step.
+    pub resync: bool,
     /// Is there a connection to the leader right now? If not, LinkUp will say so.
     pub linked: bool,
     /// Now.
@@ -92,6 +96,8 @@ pub enum Input {
     /// This server is no observer any more, if it was one for want of trust in its log: the stay ends, and the
     /// next one is a follower's.
     Rejoin,
+    /// The tree differs from the leader's: the stay ends, and the next one begins with a SNAP.
+    Diverged,
     /// Time passes; at least every half tick.
     Tick { now: Millis },
 }
@@ -202,6 +208,11 @@ impl Learner {
 }
 
 impl State {
+    /// Nobody may be served from this tree. The leader is told at once, so that it does not count on this server.
+    fn diverged(common: Common, out: &mut Vec<Effect>) -> State {
+        State::over(common, "this server's tree differs from the leader's: it needs a snapshot", out)
+    }
+
     /// This server is a participant, and stays here as an observer.
     fn rejoin(common: Common, out: &mut Vec<Effect>) -> State {
         State::over(common, "this server has a vote from now on", out)

@@ -23,7 +23,7 @@ pub(super) struct Synchronization {
 enum Stage {
     /// DIFF, TRUNC or SNAP is due.
     Waiting,
-    /// TRUNC is impossible here and SNAP asked for: everything before that belongs to the old plan.
+    /// The leader's plan is impossible here and SNAP asked for: everything before that belongs to the old plan.
     Refusing,
     /// Pieces of the snapshot come.
     Receiving { zxid: Zxid },
@@ -99,6 +99,7 @@ impl Synchronization {
             Input::Truncated { .. } => self.on_settled(out),
             Input::Installed { zxid: Some(zxid) } => {
                 self.common.history.reset(zxid);
+                self.common.resync = false;
                 self.on_settled(out)
             }
             Input::Installed { zxid: None } => {
@@ -110,6 +111,7 @@ impl Synchronization {
             }
             // Said again when this server serves.
             Input::DiskLow(_) => self.into(),
+            Input::Diverged => State::diverged(self.common, out),
             Input::Rejoin => State::rejoin(self.common, out),
             Input::Tick { now } => {
                 self.common.now = now;
@@ -151,6 +153,8 @@ impl Synchronization {
     /// How the leader brings this learner into step.
     fn on_method(mut self, packet: Packet, out: &mut Vec<Effect>) -> State {
         match packet {
+            // Whatever the log lacks or has: the tree must be replaced.
+            Packet::Diff { .. } | Packet::Trunc { .. } if self.common.resync => self.refuse(out),
             // This log is a prefix of the leader's.
             Packet::Diff { .. } => self.stage = Stage::Taking,
             // This log has an end that the leader's has not.
@@ -169,14 +173,19 @@ impl Synchronization {
         let history = &mut self.common.history;
         let held = to < history.base() || history.contains(to);
         if to < history.floor() || to > history.last() || !held {
-            out.push(Effect::Send(Packet::AckEpoch { last: Zxid::ZERO, current: None }));
-            self.stage = Stage::Refusing;
-            return;
+            return self.refuse(out);
         }
         let reload = history.applied() > to;
         history.truncate(to);
         out.push(Effect::Truncate { to, reload });
         self.stage = Stage::Settling(Held::default());
+    }
+
+    /// Asks for a SNAP instead. What was promised and how long this log is, the leader knows already; the log stays
+    /// until the snapshot is durable.
+    fn refuse(&mut self, out: &mut Vec<Effect>) {
+        out.push(Effect::Send(Packet::AckEpoch { last: Zxid::ZERO, current: None }));
+        self.stage = Stage::Refusing;
     }
 
     /// The snapshot comes in pieces; an empty one ends it.

@@ -1,10 +1,12 @@
 //! The next transaction: the tree takes it, watchers may hear of it, and whoever asked for it is told.
 
 use super::pipeline::{Sent, SentKind, Slot, reply};
-use super::{Effect, Replica, Role};
-use crate::core::tree::Applied;
+use super::{Divergence, Effect, Replica, Role};
+use crate::core::tree::{Applied, DIGEST_VERSION};
 use crate::core::watches::Outcome;
-use crate::types::{CreateKind, MultiResult, ReplyBody, SessionId, Txn, TxnBody, TxnHeader, ZkError};
+use crate::types::{
+    CreateKind, MultiResult, ReplyBody, Service, SessionId, Txn, TxnBody, TxnDigest, TxnHeader, ZkError,
+};
 
 impl Replica {
     /// Applies the next committed transaction.
@@ -19,6 +21,15 @@ impl Replica {
         }
         let applied = self.tree.apply(txn, &mut self.changes);
         assert_eq!(self.tree.zxid(), zxid, "the tree is where its last transaction is");
+        self.applied += 1;
+        if let Some(divergence) = self.compare(txn) {
+            // Before anybody is told what this transaction has changed.
+            self.diverged = true;
+            self.changes.clear();
+            self.serve(Service::None, out);
+            out.push(Effect::Diverged(divergence));
+            return;
+        }
         out.extend(self.changes.drain(..).map(|change| Effect::Outcome(Outcome::Changed(change))));
         if let Role::Leader(preparer) = &mut self.role {
             preparer.applied(txn);
@@ -33,6 +44,14 @@ impl Replica {
             TxnBody::CloseSession { .. } => self.end(session, out),
             _ => {}
         }
+    }
+
+    /// Is the tree what the leader has foretold? `None`: it is, or nothing can be said, or everything was said.
+    fn compare(&self, txn: &Txn) -> Option<Divergence> {
+        let TxnDigest { version, tree: expected } = txn.digest?;
+        let (actual, applied) = (self.tree.digest(), self.applied);
+        let differs = version == DIGEST_VERSION && expected != actual && !self.diverged;
+        differs.then_some(Divergence { zxid: txn.header.zxid, expected, actual, applied })
     }
 
     /// Is it the oldest write of this session that was sent from here? Writes of one session commit in

@@ -25,7 +25,9 @@
 //! - at the front of a queue is a write or a sync that is not finished, or nothing;
 //! - `sent` has the writes of this server's sessions in the order in which they will be committed; each of
 //!   them takes a zxid, so each is found there again;
-//! - an outcome's changes stand before the reply of the write that made them.
+//! - an outcome's changes stand before the reply of the write that made them;
+//! - a tree that has turned out to differ from the leader's goes on taking what is committed, so that it stays where
+//!   the history is, and is shown to nobody.
 //!
 //! Deliberately absent: throttling (the listener's), watches (the watch
 //! manager's: all it needs leaves here in order).
@@ -113,10 +115,25 @@ pub enum Effect {
     Closed(SessionId),
     /// This server leads: these are the sessions to track.
     Lead(Vec<(SessionId, i32)>),
+    /// The tree is not the leader's. Nobody is served from it any more.
+    Diverged(Divergence),
     /// Leader: a line for the log about a quota.
     Quota(Remark),
     /// This server does not lead: collect touches. Its local sessions are gone.
     Learn,
+}
+
+/// After a transaction the tree is not what the leader has foretold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Divergence {
+    /// The transaction.
+    pub zxid: Zxid,
+    /// The digest that the transaction says.
+    pub expected: i64,
+    /// The tree's.
+    pub actual: i64,
+    /// Transactions that this tree has taken since it was loaded or installed, this one included.
+    pub applied: u64,
 }
 
 /// What does not change while the process lives.
@@ -177,6 +194,10 @@ pub struct Replica {
     settings: Settings,
     tree: Tree,
     role: Role,
+    /// It has turned out not to be what the leader's transactions make: served to nobody, until it is replaced.
+    diverged: bool,
+    /// Transactions applied since it was installed.
+    applied: u64,
     /// The next session id, if nobody has it.
     next_session: SessionId,
     /// Connections that are told Connected or Close later.
@@ -221,6 +242,8 @@ impl Replica {
             settings,
             tree,
             role: Role::Idle,
+            diverged: false,
+            applied: 0,
             handshakes: BTreeMap::new(),
             locals: BTreeSet::new(),
             opening: BTreeMap::new(),
@@ -243,6 +266,11 @@ impl Replica {
     /// The applied state.
     pub fn tree(&self) -> &Tree {
         &self.tree
+    }
+
+    /// Is the tree known to differ from the leader's?
+    pub fn is_diverged(&self) -> bool {
+        self.diverged
     }
 
     /// Some containers and TTL nodes that are over at this time: see [`Tree::mortals_over`].
@@ -333,9 +361,13 @@ impl Replica {
                     "the tree is at {} before epoch {epoch} begins",
                     self.tree.zxid()
                 );
+                // The others will follow this tree, whatever it was once compared with.
+                self.diverged = false;
                 self.role = Role::Leader(Box::new(Preparer::new(epoch, self.settings.rules, &self.tree)));
                 out.push(Effect::Lead(self.tree.sessions().iter().map(|(id, ms)| (*id, *ms)).collect()));
             }
+            // The role does not know yet that it is over.
+            Service::Learner { .. } if self.diverged => {}
             // Another one orders the writes.
             Service::Learner { .. } => {
                 self.role = Role::Learner;
@@ -347,6 +379,7 @@ impl Replica {
     fn install(&mut self, tree: Tree) {
         assert!(matches!(self.role, Role::Idle), "a tree is installed only while nobody is served");
         self.tree = tree;
+        (self.diverged, self.applied) = (false, 0);
         self.tree.set_extended_types(self.settings.rules.extended_types);
     }
 

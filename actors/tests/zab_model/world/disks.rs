@@ -58,13 +58,16 @@ impl World {
                     zxid,
                     "SNAP is as it says"
                 );
-                *disk = Disk { snapshot: content.clone(), log: Vec::new(), epochs: disk.epochs };
+                *disk =
+                    Disk { snapshot: content.clone(), log: Vec::new(), epochs: disk.epochs, diverged: false };
+                self.coverage.healed += usize::from(std::mem::take(&mut process.diverged));
                 process.tree = content;
                 if let State::Draining(history) = &mut process.state {
                     history.reset(zxid);
                 }
                 self.answer_learner(sid, tenure, learner::Input::Installed { zxid: Some(zxid) });
             }
+            Order::Distrust => disk.diverged = true,
             Order::Drain => self.look(sid),
         }
     }

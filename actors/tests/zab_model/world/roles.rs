@@ -10,7 +10,7 @@ use zabra_actors::types::{
 };
 
 use super::{TIMING, World};
-use crate::server::{Order, Process, State, Stream};
+use crate::server::{Order, Process, Server, State, Stream};
 
 impl World {
     pub(super) fn look(&mut self, sid: Sid) {
@@ -90,9 +90,9 @@ impl World {
         let tenure = server.next_tenure();
         let process = server.process.as_mut().expect("is looking");
         let linked = process.linked.contains(&leader);
-        let epochs = process.epochs;
+        let (epochs, resync, timing) = (process.epochs, process.diverged, TIMING);
         let start =
-            learner::Start { leader, membership, tenure, history, epochs, timing: TIMING, linked, now };
+            learner::Start { leader, membership, tenure, history, epochs, timing, resync, linked, now };
         let mut effects = Vec::new();
         let learner = learner::Learner::new(start, &mut effects);
         process.state = State::Learning { learner: Box::new(learner), leader, tenure };
@@ -257,6 +257,7 @@ impl World {
             }
             learner::Effect::Commit(entries) => process.tree.extend(entries),
             learner::Effect::Serve { .. } => {
+                assert!(!process.diverged && !server.disk.diverged, "{sid:?} serves a tree that is wrong");
                 process.serving = Some(0);
                 let state = settled_state(self.ensemble.members[&sid].membership);
                 self.settle(sid, state);
@@ -271,6 +272,22 @@ impl World {
             learner::Effect::SyncDone => self.synced(sid),
             learner::Effect::Revalidated { .. } | learner::Effect::RefuseWrites(_) => {}
         }
+    }
+
+    /// The tree of a learner turns out to be wrong. Its log is not.
+    pub(super) fn diverge(&mut self) {
+        let serves = |server: &Server| {
+            server.process.as_ref().is_some_and(|process| {
+                process.serving.is_some() && matches!(process.state, State::Learning { .. })
+            })
+        };
+        let learners: Vec<Sid> = self.sids().into_iter().filter(|sid| serves(&self.servers[sid])).collect();
+        let Some(sid) = self.rng.pick(&learners) else { return };
+        self.tell(sid, format_args!("diverges"));
+        let process = self.process(sid).expect("it serves");
+        process.diverged = true;
+        process.orders.push_back(Order::Distrust);
+        self.step_learner(sid, learner::Input::Diverged);
     }
 
     pub(super) fn stand_down(&mut self, sid: Sid, reason: &str) {

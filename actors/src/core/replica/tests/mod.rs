@@ -2,6 +2,7 @@
 //! behind it. What clients are told is kept as short lines, in order.
 
 mod clients;
+mod divergence;
 mod handshake;
 mod leadership;
 mod local;

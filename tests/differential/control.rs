@@ -246,9 +246,13 @@ impl Nudge {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let thread = std::thread::spawn(move || {
+            let ping = encode::ask(&Ask { xid: PING_XID, op: Op::Ping, bend: None }, &Plain);
             while !stopped.load(Ordering::Relaxed) {
-                // A server that has gone is found out by those who need it.
-                sessions.retain_mut(|session| session.ask(&Op::Ping).is_ok());
+                for session in &mut sessions {
+                    // Nobody waits for the answer: it may be this very ping that is slept over.
+                    session.link.send_frame(&ping);
+                    session.link.discard();
+                }
                 std::thread::park_timeout(NUDGE_INTERVAL);
             }
         });

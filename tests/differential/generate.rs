@@ -82,8 +82,10 @@ pub fn script(seed: u64, shape: Shape) -> Script {
 impl Generator {
     fn place(&mut self) -> Place {
         match self.shape {
-            Shape::Ensemble => *self.rng.pick(&[Place::Leader, Place::Follower, Place::Observer]),
-            _ => Place::Leader,
+            Shape::Ensemble | Shape::Local => {
+                *self.rng.pick(&[Place::Leader, Place::Follower, Place::Observer])
+            }
+            Shape::Standalone | Shape::Extended => Place::Leader,
         }
     }
 

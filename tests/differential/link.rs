@@ -60,6 +60,15 @@ impl Link {
         }
     }
 
+    /// Throws away what has come so far, without waiting. What goes wrong is found out by who reads.
+    pub fn discard(&mut self) {
+        let mut chunk = [0; 4 << 10];
+        if self.stream.set_nonblocking(true).is_ok() {
+            while matches!(self.stream.read(&mut chunk), Ok(1..)) {}
+            let _ = self.stream.set_nonblocking(false);
+        }
+    }
+
     /// All bytes up to the end, if it comes.
     pub fn rest(&mut self) -> (Vec<u8>, Got) {
         let until = Instant::now() + PATIENCE;

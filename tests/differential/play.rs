@@ -72,13 +72,23 @@ fn numbered(asks: &[Ask]) -> Waiting<'_> {
     asks.iter().enumerate().collect()
 }
 
+/// A session that somebody in the script has made.
+#[derive(Clone)]
+struct Session {
+    id: i64,
+    password: Vec<u8>,
+    /// The connection that last had it, and where.
+    current: Conn,
+    at: Place,
+}
+
 /// The state of one playing.
 struct Playing<'a> {
     player: &'a mut Player,
     script: &'a Script,
     peers: BTreeMap<Conn, Peer>,
-    /// Ids and passwords by the connection that made the session, and the connection that last had it.
-    sessions: BTreeMap<Conn, (i64, Vec<u8>, Conn)>,
+    /// By the connection that made them.
+    sessions: BTreeMap<Conn, Session>,
     out: Transcript,
     /// The newest transaction that anybody has been told of.
     newest: i64,
@@ -93,7 +103,7 @@ impl Player {
         let controls = servers.places.iter().map(|(place, at)| Ok((*place, Control::connect(*at)?)));
         let controls = controls.collect::<Result<_, String>>()?;
         let addresses: Vec<SocketAddr> = servers.places.iter().map(|(_, at)| *at).collect();
-        let sleepy = make == Make::Apache && shape == Shape::Ensemble;
+        let sleepy = make == Make::Apache && shape.is_ensemble();
         let nudge = if sleepy { Some(Nudge::start(&addresses)?) } else { None };
         Ok(Player { servers, make, shape, lie: None, controls, _nudge: nudge })
     }
@@ -131,7 +141,7 @@ impl Player {
     }
 
     fn place(&self, place: Place) -> Place {
-        if self.shape == Shape::Ensemble { place } else { Place::Leader }
+        if self.shape.is_ensemble() { place } else { Place::Leader }
     }
 }
 
@@ -184,7 +194,7 @@ impl Playing<'_> {
         if settles(step) {
             self.settle(step.conn())?;
             // A member closes the connections of a session that has ended on its own time.
-            if self.player.shape == Shape::Ensemble && step.asks().iter().any(|ask| ask.op.opcode() == -11) {
+            if self.player.shape.is_ensemble() && step.asks().iter().any(|ask| ask.op.opcode() == -11) {
                 self.settle(None)?;
             }
         }
@@ -220,13 +230,13 @@ impl Playing<'_> {
     }
 
     fn connect(&mut self, conn: Conn, at: Place, hello: &Hello, then: &[Ask]) -> Result<(), String> {
-        let nobody = (NOBODY, vec![0; 16], conn);
-        let (id, password, _) = match hello.session {
-            SessionName::New => (0, vec![0; 16], conn),
-            SessionName::Unknown => nobody,
-            SessionName::Of(maker) => self.sessions.get(&maker).cloned().unwrap_or(nobody),
-        };
         let at = self.player.place(at);
+        let known = match hello.session {
+            SessionName::Of(maker) => self.sessions.get(&maker).map(|s| (s.id, s.password.clone())),
+            SessionName::New => Some((0, vec![0; 16])),
+            SessionName::Unknown => None,
+        };
+        let (id, password) = known.unwrap_or((NOBODY, vec![0; 16]));
         let mut bytes = encode::framed(&encode::hello(hello, id, &password, self));
         bytes.extend(self.requests(then));
         let mut link = self.open(at)?;
@@ -238,7 +248,7 @@ impl Playing<'_> {
         self.note(conn, seen.clone());
         match seen {
             Seen::Hello { timeout: 1.., session, password, .. } => {
-                self.attached(conn, session, password);
+                self.attached(conn, session, password, at);
                 self.replies(conn, waiting);
             }
             // Refused: the end is due.
@@ -269,12 +279,12 @@ impl Playing<'_> {
         }
     }
 
-    fn attached(&mut self, conn: Conn, session: i64, password: Vec<u8>) {
-        match self.sessions.values_mut().find(|(id, ..)| *id == session) {
-            Some((_, _, current)) => *current = conn,
+    fn attached(&mut self, conn: Conn, id: i64, password: Vec<u8>, at: Place) {
+        match self.sessions.values_mut().find(|session| session.id == id) {
+            Some(session) => (session.current, session.at) = (conn, at),
             None => {
-                self.sessions.insert(conn, (session, password, conn));
-                self.out.sessions.insert(conn, session);
+                self.sessions.insert(conn, Session { id, password, current: conn, at });
+                self.out.sessions.insert(conn, id);
             }
         }
     }
@@ -389,7 +399,7 @@ impl Playing<'_> {
     /// Awaits all effects: first the transactions, then what the connections are told of them. A server alone has
     /// one queue for all, so that there a ping on every connection does.
     fn settle(&mut self, actor: Option<Conn>) -> Result<(), String> {
-        if self.player.shape != Shape::Ensemble {
+        if !self.player.shape.is_ensemble() {
             self.ping_all(None);
             let leader = self.player.controls.get_mut(&Place::Leader).expect("there is a leader");
             self.newest = leader.catch_up(self.newest)?;
@@ -454,10 +464,10 @@ impl Playing<'_> {
         let close = Ask { xid: 1, op: Op::CloseSession, bend: None };
         let bytes = encode::framed(&encode::ask(&close, &self));
         let sessions = std::mem::take(&mut self.sessions);
-        for (id, password, current) in sessions.into_values() {
-            let mut link = match self.peers.remove(&current) {
+        for session in sessions.into_values() {
+            let mut link = match self.peers.remove(&session.current) {
                 Some(peer) => peer.link,
-                None => self.take_over(id, &password)?,
+                None => self.take_over(&session)?,
             };
             link.send(&bytes);
             // Its end is all that matters; a session that has ended before is closed without a word.
@@ -475,7 +485,8 @@ impl Playing<'_> {
         Ok(self.out)
     }
 
-    fn take_over(&self, id: i64, password: &[u8]) -> Result<Link, String> {
+    /// A local session is known only where it was last.
+    fn take_over(&self, session: &Session) -> Result<Link, String> {
         let hello = Hello {
             session: SessionName::New,
             password: Password::Right,
@@ -484,8 +495,8 @@ impl Playing<'_> {
             read_only: Some(0),
             protocol: 0,
         };
-        let mut link = self.open(Place::Leader)?;
-        link.send_frame(&encode::hello(&hello, id, password, self));
+        let mut link = self.open(session.at)?;
+        link.send_frame(&encode::hello(&hello, session.id, &session.password, self));
         Ok(link)
     }
 }

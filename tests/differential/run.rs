@@ -32,8 +32,8 @@ pub struct Options {
     /// The seed of the first.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Which servers: standalone, extended, ensemble.
-    #[arg(long, value_delimiter = ',', default_value = "standalone,extended,ensemble")]
+    /// Which servers: standalone, extended, ensemble, local.
+    #[arg(long, value_delimiter = ',', default_value = "standalone,extended,ensemble,local")]
     shapes: Vec<String>,
     /// Gives up after that many differences: the first ones tell enough.
     #[arg(long, default_value_t = 5)]
@@ -110,7 +110,7 @@ pub fn run(options: &Options) -> Result<bool, String> {
 
 fn shape(name: &str) -> Result<Shape, String> {
     serde_json::from_value(serde_json::Value::String(name.to_string()))
-        .map_err(|_| format!("--shapes {name}: the shapes are standalone, extended, ensemble"))
+        .map_err(|_| format!("--shapes {name}: the shapes are standalone, extended, ensemble, local"))
 }
 
 fn read(path: &Path) -> Result<Script, String> {
@@ -179,13 +179,19 @@ impl Pair {
             at = seeds.end;
             let scripts: Vec<Script> =
                 seeds.map(|seed| tame::tame(&generate::script(seed, shape), &mut tally.hits)).collect();
+            let mut different = false;
             for (script, (apache, zabra)) in scripts.iter().zip(self.play(&scripts)?) {
                 tally.sequences += 1;
                 tally.operations += script.operations();
                 if let Some(difference) = compare::compare(script, &apache, &zabra, &mut tally.hits) {
                     tally.differences += 1;
                     self.report(script, &difference)?;
+                    different = true;
                 }
+            }
+            if different {
+                // The two have gone different ways; what follows is to begin alike again.
+                *self = Pair::start(shape)?;
             }
             let rate = (tally.operations - before.0) as f64 / began.elapsed().as_secs_f64();
             eprint!(

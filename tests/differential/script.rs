@@ -40,6 +40,15 @@ pub enum Shape {
     Extended,
     /// A leader, a follower and an observer.
     Ensemble,
+    /// The same, with local sessions that become global with their first ephemeral.
+    Local,
+}
+
+impl Shape {
+    /// It has several servers.
+    pub fn is_ensemble(self) -> bool {
+        matches!(self, Shape::Ensemble | Shape::Local)
+    }
 }
 
 /// A server of an ensemble; standing alone, one is all of them.

@@ -13,8 +13,10 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::script::{Place, Shape};
@@ -69,7 +71,7 @@ impl Servers {
             .prefix("zabra-differential-")
             .tempdir_in(memory())
             .map_err(|error| format!("cannot make a directory in {}: {error}", memory().display()))?;
-        let count = if shape == Shape::Ensemble { 3 } else { 1 };
+        let count = if shape.is_ensemble() { 3 } else { 1 };
         let mut claims = Vec::new();
         let mut claim = || {
             let (port, socket) = free_port();
@@ -108,10 +110,12 @@ impl Servers {
     }
 
     fn configure_zabra(&self, shape: Shape) -> Result<(), String> {
+        let local = shape == Shape::Local;
         let mut text = format!(
             "[cluster]\nname = \"differential\"\n[timing]\ntick_time = \"{TICK_MS}ms\"\n\
              max_session_timeout = \"{MAX_SESSION_MS}ms\"\n\
-             [client]\nmax_connections_per_ip = 0\n[storage]\nprealloc = \"1MiB\"\n[acl]\nsuper_digest = \"{SUPER_DIGEST}\"\n{}",
+             [client]\nmax_connections_per_ip = 0\nlocal_sessions = {local}\n\
+             upgrade_local_sessions = {local}\n[storage]\nprealloc = \"1MiB\"\n[acl]\nsuper_digest = \"{SUPER_DIGEST}\"\n{}",
             settings_of_zabra(shape),
         );
         for (sid, [client, peer, admin]) in (1..).zip(&self.ports) {
@@ -137,7 +141,10 @@ impl Servers {
                  dataDir={}\nmaxClientCnxns=0\nadmin.enableServer=false\n",
                 data.display(),
             );
-            if shape != Shape::Ensemble {
+            if shape == Shape::Local {
+                text += "localSessionsEnabled=true\nlocalSessionsUpgradingEnabled=true\n";
+            }
+            if !shape.is_ensemble() {
                 let host = Ipv4Addr::LOCALHOST;
                 write!(text, "clientPort={client}\nclientPortAddress={host}\n").expect("a String takes all");
             } else {
@@ -172,7 +179,11 @@ impl Servers {
             }
         };
         command.current_dir(&dir).stdin(Stdio::null()).stdout(log).stderr(errors);
-        command.spawn().map_err(|error| format!("cannot start {:?}: {error}", command.get_program()))
+        let process = command.spawn();
+        let process =
+            process.map_err(|error| format!("cannot start {:?}: {error}", command.get_program()))?;
+        RUNNING.lock().unwrap_or_else(PoisonError::into_inner).push(process.id());
+        Ok(process)
     }
 
     /// Waits until all serve, and notes who is what.
@@ -199,9 +210,26 @@ impl Servers {
     }
 }
 
+/// The processes of all servers that run.
+static RUNNING: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+
+/// Lets no server outlive a panic: it ends this process on the spot, and nothing is dropped then.
+pub fn kill_all_on_panic() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        for id in RUNNING.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            let pid = i32::try_from(id).ok().and_then(Pid::from_raw);
+            // One that has ended already is fine.
+            let _ = pid.map(|pid| kill_process(pid, Signal::KILL));
+        }
+        usual(panic);
+    }));
+}
+
 impl Drop for Servers {
     fn drop(&mut self) {
         for process in &mut self.processes {
+            RUNNING.lock().unwrap_or_else(PoisonError::into_inner).retain(|id| *id != process.id());
             // It may have ended already; then there is nothing to kill.
             let _ = process.kill();
             let _ = process.wait();

@@ -13,6 +13,10 @@ pub const NOT_YET: &[(i32, &str)] = &[];
 /// A restriction: its name and its reason, for the table at the end.
 pub const RESTRICTIONS: &[(&str, &str)] = &[
     (
+        "read-for-an-upgrade",
+        "Apache first looks whether a create or multi makes a local session global; what is wrong with it shows there",
+    ),
+    (
         "behind-a-null",
         "members before a null ACL id stay pending with Apache, although their multi has failed",
     ),
@@ -97,7 +101,7 @@ pub fn tame(script: &Script, hits: &mut Hits) -> Script {
                 closed |= ask.op.opcode() == CLOSE_SESSION;
             }
             distinct(asks);
-            if shape == Shape::Ensemble && owners.lost.contains(&conn) {
+            if shape.is_ensemble() && owners.lost.contains(&conn) {
                 lost(asks, hits);
             }
         }
@@ -187,17 +191,39 @@ fn restrict(
         hit(hits, "not-yet");
         *ask = Ask { xid: ask.xid, op: Op::Ping, bend: None };
     }
-    if shape == Shape::Ensemble && matches!(opcode, 14 | 16) && ask.bend.is_some() {
+    if shape.is_ensemble() && matches!(opcode, 14 | 16) && ask.bend.is_some() {
         hit(hits, "spoilt-in-an-ensemble");
         ask.bend = None;
     }
     if only::of(ask).is_some() {
         ask.bend = None;
     }
+    if shape == Shape::Local {
+        upgrades(ask, hits);
+    }
     acls(&mut ask.op, hits);
     containers(&mut ask.op, hits);
     nulls(&mut ask.op, hits);
     watches(&mut ask.op, conn, modes, hits);
+}
+
+/// Nothing that a local server would stumble over on its look for ephemerals.
+fn upgrades(ask: &mut Ask, hits: &mut Hits) {
+    let makes = |op: &Op| matches!(op.opcode(), 1 | 15 | 14 | 19 | 21);
+    if makes(&ask.op) && (ask.bend.is_some() || rules::has_null(&ask.op)) {
+        hit(hits, "read-for-an-upgrade");
+        *ask = Ask { xid: ask.xid, op: Op::Ping, bend: None };
+    }
+    if let Op::Multi { members } = &mut ask.op {
+        let before = members.len();
+        members.retain(|member| match member {
+            Op::CreateTtl { flags, .. } => (0..=6).contains(flags),
+            member => matches!(member.opcode(), 1 | 2 | 5 | 13 | 15 | 19),
+        });
+        if members.len() < before {
+            hit(hits, "read-for-an-upgrade");
+        }
+    }
 }
 
 fn acls(op: &mut Op, hits: &mut Hits) {

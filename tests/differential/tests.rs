@@ -14,7 +14,7 @@ use super::script::{
 };
 use super::{generate, model, only, session, shrink, tame};
 
-const SHAPES: [Shape; 3] = [Shape::Standalone, Shape::Extended, Shape::Ensemble];
+const SHAPES: [Shape; 4] = [Shape::Standalone, Shape::Extended, Shape::Ensemble, Shape::Local];
 
 struct Plain;
 
@@ -90,7 +90,7 @@ fn members_of(op: &Op) -> &[Op] {
 #[test]
 fn a_script_can_be_written_and_read() {
     for seed in 0..100 {
-        let script = generate::script(seed, SHAPES[seed as usize % 3]);
+        let script = generate::script(seed, SHAPES[seed as usize % SHAPES.len()]);
         assert_eq!(Script::parse(&script.to_string()).unwrap(), script);
     }
     assert!(Script::parse("").unwrap_err().contains("begins with"));
@@ -169,7 +169,7 @@ fn requests_can_be_spoilt() {
 #[test]
 fn a_tame_sequence_stays_as_it_is() {
     for seed in 0..300 {
-        let once = tamed(&generate::script(seed, SHAPES[seed as usize % 3]));
+        let once = tamed(&generate::script(seed, SHAPES[seed as usize % SHAPES.len()]));
         assert_eq!(tamed(&once), once, "seed {seed}");
     }
 }
@@ -178,7 +178,7 @@ fn a_tame_sequence_stays_as_it_is() {
 fn what_ends_apache_is_alone_and_whole() {
     let mut seen = BTreeSet::new();
     for seed in 0..600 {
-        for step in tamed(&generate::script(seed, SHAPES[seed as usize % 3])).steps {
+        for step in tamed(&generate::script(seed, SHAPES[seed as usize % SHAPES.len()])).steps {
             let alone: Vec<&Ask> = step.asks().iter().filter(|ask| only::of(ask).is_some()).collect();
             if let [ask] = alone[..] {
                 assert!(matches!(&step, Step::Send { asks, .. } if asks.len() == 1), "{step:?}");
@@ -436,6 +436,36 @@ fn characters_beyond_the_first_plane_are_the_same() {
     let sync = |text: &str| [(1, vec![reply(0, 5, 0, Body::Path(path(text)))])];
     assert_eq!(judge(&step, &sync(&bytes), &sync("/d/\u{1F600}x")), (vec!["surrogates"], true));
     assert!(!judge(&step, &sync(&bytes), &sync("/d/\u{1F601}x")).1);
+}
+
+#[test]
+fn the_last_events_of_another_connection_may_be_lost() {
+    let step = send(1, vec![Op::CloseSession]);
+    let closed = |seen: Vec<Seen>| [(2, seen)];
+    let zabra = closed(vec![event(7, 2, "/d/a"), event(7, 2, "/d/b"), Seen::Closed]);
+    for apache in [vec![], vec![event(-1, 2, "/d/b")]] {
+        let apache = closed([apache, vec![Seen::Closed]].concat());
+        assert!(judge(&step, &apache, &zabra).0.contains(&"events-lost-at-the-end"));
+        assert!(judge(&step, &apache, &zabra).1);
+    }
+    let open = closed(vec![event(-1, 2, "/d/b")]);
+    assert!(!judge(&step, &open, &zabra).1, "Apache has not closed it");
+    let other = closed(vec![event(-1, 1, "/d/c"), Seen::Closed]);
+    assert!(!judge(&step, &other, &zabra).1, "an event that zabra does not show");
+    let looked = send(1, vec![Op::Ping]);
+    assert!(!judge(&looked, &closed(vec![Seen::Closed]), &zabra).1, "nobody ended a session");
+}
+
+#[test]
+fn a_watch_of_apaches_own_can_be_removed_once() {
+    let mut model = hidden();
+    let looked = send(2, vec![Op::Exists { path: path("/d/h"), watch: true }]);
+    let found = [(2, vec![reply(0, 6, 0, Body::Stat(Stat::default()))])];
+    judge_after(&mut model, &looked, &found, &[(2, vec![reply(0, 6, -102, Body::Empty)])]);
+    let remove = send(2, vec![Op::RemoveWatches { path: path("/d/h"), kind: 2 }]);
+    let [done, none] = [0, -121].map(|err| [(2, vec![reply(0, 6, err, Body::Empty)])]);
+    assert!(judge_after(&mut model, &remove, &done, &none).1);
+    assert!(!judge_after(&mut model, &remove, &done, &none).1, "it is gone");
 }
 
 #[test]

@@ -68,11 +68,14 @@ impl Replica {
 }
 
 /// Does a request make ephemerals, so that its session must be known to all? As in Apache, the opcodes 1 and 15
-/// are looked at, also within a multi.
+/// are looked at, also within a multi, where a createTTL with the flags of an ephemeral is one of them.
 fn creates_ephemeral(op: &Op) -> bool {
     match op {
         Op::Create { kind: CreateKind::Create | CreateKind::Create2, flags, .. } => is_ephemeral(*flags),
-        Op::Multi(members) => members.iter().any(creates_ephemeral),
+        Op::Multi(members) => members.iter().any(|member| match member {
+            Op::Create { kind: CreateKind::Ttl(_), flags, .. } => is_ephemeral(*flags),
+            member => creates_ephemeral(member),
+        }),
         _ => false,
     }
 }

@@ -20,6 +20,12 @@ fn local_client(pair: &mut Pair) -> ConnId {
     conn
 }
 
+/// In a multi its flags count and its time to live does not.
+fn create_ttl(path: &str, flags: i32) -> Op {
+    let Op::Create { path, data, acl, .. } = create(path, flags) else { unreachable!("a create") };
+    Op::Create { kind: CreateKind::Ttl(1000), path, data, acl, flags }
+}
+
 fn create2(path: &str, flags: i32) -> Op {
     let Op::Create { path, data, acl, flags, .. } = create(path, flags) else { unreachable!() };
     Op::Create { kind: CreateKind::Create2, path, data, acl, flags }
@@ -104,7 +110,9 @@ fn ephemerals_are_refused_where_sessions_stay_local() {
 
 #[test]
 fn the_first_ephemeral_upgrades_the_session() {
-    for op in [create("/e", 1), create2("/e", 1), Op::Multi(vec![create("/a", 0), create("/e", 1)])] {
+    let (ttl, in_multi) = (create_ttl("/e", 1), create("/e", 1));
+    let multis = [vec![create("/a", 0), in_multi], vec![ttl]].map(Op::Multi);
+    for op in [create("/e", 1), create2("/e", 1)].into_iter().chain(multis) {
         let mut pair = pair(LocalSessions::Upgraded);
         let conn = local_client(&mut pair);
         // A number that the server's own createSession has, too.

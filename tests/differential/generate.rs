@@ -44,6 +44,7 @@ enum Act {
     Drop,
     Frame,
     Knock,
+    Quota,
 }
 
 const ACTS: &[(usize, Act)] = &[
@@ -54,17 +55,21 @@ const ACTS: &[(usize, Act)] = &[
     (2, Act::Drop),
     (3, Act::Frame),
     (1, Act::Knock),
+    (3, Act::Quota),
 ];
 
 /// The sequence of a seed.
 pub fn script(seed: u64, shape: Shape) -> Script {
     let mut rng = Rng::new(seed);
-    let requests = Requests::new(&mut rng);
+    let requests = Requests::new(&mut rng, shape);
     let mut generator = Generator { rng, shape, requests, peers: Vec::new(), steps: Vec::new() };
     for _ in 0..generator.rng.within(1..4) {
         generator.connect();
     }
     generator.first_znodes();
+    if generator.requests.with_quota() {
+        generator.quota(Requests::first_quota);
+    }
     for _ in 0..generator.rng.within(STEPS) {
         match *generator.rng.weighted(ACTS) {
             Act::Send => generator.send(),
@@ -74,6 +79,8 @@ pub fn script(seed: u64, shape: Shape) -> Script {
             Act::Drop => generator.drop_one(),
             Act::Frame => generator.frame(),
             Act::Knock => generator.knock(),
+            Act::Quota if generator.requests.with_quota() => generator.quota(Requests::other_quota),
+            Act::Quota => generator.send(),
         }
     }
     Script { head: Head { seed, shape }, steps: generator.steps }
@@ -156,6 +163,13 @@ impl Generator {
     fn first_znodes(&mut self) {
         if let Some(conn) = self.open_one() {
             let asks = self.requests.first(&mut self.rng);
+            self.steps.push(Step::Send { conn, asks });
+        }
+    }
+
+    fn quota(&mut self, asks: fn(&mut Requests, &mut Rng) -> Vec<Ask>) {
+        if let Some(conn) = self.open_one() {
+            let asks = asks(&mut self.requests, &mut self.rng);
             self.steps.push(Step::Send { conn, asks });
         }
     }

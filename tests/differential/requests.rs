@@ -3,7 +3,7 @@
 use super::control::{self, ROOT};
 use super::model;
 use super::rng::Rng;
-use super::script::{AclEntry, AclList, Ask, Bend, Op, Text, ZxidName};
+use super::script::{AclEntry, AclList, Ask, Bend, Op, Shape, Text, ZxidName};
 use super::servers;
 
 /// How many of a hundred requests are spoilt.
@@ -75,8 +75,33 @@ const ODD: &[&str] = &[
     "/nowhere/x",
 ];
 
+/// The znodes of the quota of `/d/a`: of one path alone, since Apache miscounts quotas within quotas.
+const QUOTA: [&str; 4] = [
+    "/zookeeper/quota/d",
+    "/zookeeper/quota/d/a",
+    "/zookeeper/quota/d/a/zookeeper_limits",
+    "/zookeeper/quota/d/a/zookeeper_stats",
+];
+
+/// What stands in `zookeeper_limits`. What cannot be read there fails every write with Apache.
+const LIMITS: &[&str] = &[
+    "count=3,bytes=-1",
+    "count=-1,bytes=50",
+    "count=-1,bytes=-1=;byteHardLimit=40;countHardLimit=3",
+    "count=-1,bytes=-1=;countHardLimit=2",
+    "count=-1,bytes=-1=;byteHardLimit=20",
+    "count=2,bytes=10=;byteHardLimit=100;countHardLimit=5",
+];
+
+/// Of a hundred sequences, those with a quota, where quotas are enforced.
+const WITH_QUOTA: usize = 40;
+
+/// Of a hundred requests of such a sequence, those about the quota.
+const ABOUT_QUOTA: usize = 20;
+
 /// Makes requests.
 pub struct Requests {
+    quota: bool,
     xid: i32,
     /// Of a hundred ACLs, those that do not let everybody do everything.
     closed: usize,
@@ -140,8 +165,9 @@ const WHAT: &[(usize, What)] = &[
 
 impl Requests {
     /// Sequences differ in how much they close off.
-    pub fn new(rng: &mut Rng) -> Requests {
-        Requests { xid: 0, closed: *rng.pick(&[5, 5, 20, 50]) }
+    pub fn new(rng: &mut Rng, shape: Shape) -> Requests {
+        let quota = shape == Shape::Extended && rng.percent(WITH_QUOTA);
+        Requests { quota, xid: 0, closed: *rng.pick(&[5, 5, 20, 50]) }
     }
 
     /// The znodes that a sequence begins with.
@@ -157,6 +183,29 @@ impl Requests {
         asks
     }
 
+    /// Is there a quota in this sequence?
+    pub fn with_quota(&self) -> bool {
+        self.quota
+    }
+
+    /// The quota that such a sequence begins with.
+    pub fn first_quota(&mut self, rng: &mut Rng) -> Vec<Ask> {
+        let ops = QUOTA.map(|path| create_for_quota(rng, path));
+        ops.into_iter().map(|op| self.ask(op)).collect()
+    }
+
+    /// The end of the quota, or its return. Limits come before the usage and go behind it: without them Apache does
+    /// not count.
+    pub fn other_quota(&mut self, rng: &mut Rng) -> Vec<Ask> {
+        let [_, _, limits, stats] = QUOTA;
+        let ops = if rng.percent(50) {
+            [stats, limits].map(|path| Op::Delete { path: Some(path.into()), version: -1 })
+        } else {
+            [limits, stats].map(|path| create_for_quota(rng, path))
+        };
+        ops.into_iter().map(|op| self.ask(op)).collect()
+    }
+
     /// A request of that kind, with the next xid.
     pub fn ask(&mut self, op: Op) -> Ask {
         self.xid += 1;
@@ -166,7 +215,7 @@ impl Requests {
     /// Any request.
     pub fn any(&mut self, rng: &mut Rng) -> Ask {
         let what = *rng.weighted(WHAT);
-        let op = self.op(rng, what);
+        let op = if self.quota && rng.percent(ABOUT_QUOTA) { about_quota(rng) } else { self.op(rng, what) };
         let mut ask = self.ask(op);
         if rng.percent(2) {
             ask.xid = *rng.pick(&[0, -2, -4, -8, i32::MIN, i32::MAX, 1]);
@@ -374,6 +423,22 @@ impl Requests {
     }
 }
 
+fn create_for_quota(rng: &mut Rng, path: &str) -> Op {
+    let limits = path.ends_with("limits").then(|| (*rng.pick(LIMITS)).to_string());
+    Op::Create { path: Some(path.into()), data: limits, acl: Some(vec![control::open()]), flags: 0 }
+}
+
+/// Looks at limits and usage, and changes of the limits. The usage is the server's to write.
+fn about_quota(rng: &mut Rng) -> Op {
+    let [_, _, limits, stats] = QUOTA;
+    let path = |path: &str| Some(path.to_string());
+    match rng.within(0..10) {
+        0..5 => Op::GetData { path: path(stats), watch: rng.percent(30) },
+        5 => Op::GetData { path: path(limits), watch: rng.percent(30) },
+        _ => Op::SetData { path: path(limits), data: path(rng.pick::<&str>(LIMITS)), version: -1 },
+    }
+}
+
 /// What does not belong into a multi.
 fn strangers() -> Vec<Op> {
     let path: Text = Some(ROOT.into());
@@ -481,6 +546,9 @@ fn bend(rng: &mut Rng, op: &Op) -> Option<Bend> {
         17 | 18 | 21 | 100 | 101 | 105 | 106 => {
             Some(if rng.percent(60) { Bend::Cut(rng.within(0..12)) } else { Bend::Tail(rng.within(1..9)) })
         }
+        // Another member's record would be read as what the spoilt type says.
+        14 | 22 if rng.percent(40) => Some(Bend::Int(0, *rng.pick(&[-2, i32::MIN, i32::MAX, 1 << 20]))),
+        14 | 22 => Some(Bend::Cut(rng.within(0..30))),
         _ => Some(match rng.within(0..10) {
             0..4 => Bend::Cut(rng.within(0..30)),
             4..6 => Bend::Tail(rng.within(1..9)),

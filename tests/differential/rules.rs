@@ -157,7 +157,31 @@ fn auth_overtakes(view: &mut View<'_>) -> usize {
         rest.insert(at, auth);
     }
     *seen = rest;
-    usize::from(seen.len() > before && before > 0)
+    let overtook = usize::from(seen.len() > before && before > 0);
+    overtook + seen_early(view, conn)
+}
+
+/// Who proves an identity in the same segment as a change may be shown the change with Apache, and not with zabra,
+/// where the proof comes behind it.
+fn seen_early(view: &mut View<'_>, conn: Conn) -> usize {
+    let proves = view.step.asks().iter().any(|ask| matches!(ask.op, Op::Auth { .. }));
+    let (Some(apache), true) = (view.apache.get_mut(&conn), proves) else { return 0 };
+    let none = Vec::new();
+    let zabra = view.zabra.get(&conn).unwrap_or(&none);
+    let before = apache.len();
+    let mut at = 0;
+    while at < apache.len() {
+        let early = match &apache[at] {
+            Seen::Event { path: Some(path), .. } => view.model.may_read(conn, path) == (true, false),
+            _ => false,
+        };
+        if early && zabra.get(at) != Some(&apache[at]) {
+            apache.remove(at);
+        } else {
+            at += 1;
+        }
+    }
+    before - apache.len()
 }
 
 /// The replies of both sides to a request, where zabra's is to be made like Apache's.

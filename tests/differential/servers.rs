@@ -240,7 +240,9 @@ impl Drop for Servers {
 /// What zabra is told besides, to be as Apache is with the options of [`apache`].
 fn settings_of_zabra(shape: Shape) -> String {
     let extended = shape == Shape::Extended;
-    format!("[znode]\ncontainer_check_interval = \"24h\"\nextended_types = {extended}\n")
+    format!(
+        "[znode]\ncontainer_check_interval = \"24h\"\nextended_types = {extended}\nenforce_quota = {extended}\n"
+    )
 }
 
 fn apache(shape: Shape, dir: &Path) -> Command {

@@ -13,6 +13,10 @@ pub const NOT_YET: &[(i32, &str)] = &[];
 /// A restriction: its name and its reason, for the table at the end.
 pub const RESTRICTIONS: &[(&str, &str)] = &[
     (
+        "pending-and-quota",
+        "Apache judges quotas by what is applied, zabra counts pending writes and members before",
+    ),
+    (
         "read-for-an-upgrade",
         "Apache first looks whether a create or multi makes a local session global; what is wrong with it shows there",
     ),
@@ -85,6 +89,7 @@ pub fn tame(script: &Script, hits: &mut Hits) -> Script {
     let shape = script.head.shape;
     let mut modes: BTreeMap<(Conn, String), Mode> = BTreeMap::new();
     let mut owners = Owners::default();
+    let quota = script.steps.iter().flat_map(Step::asks).any(|ask| about_quota(&ask.op));
     let mut steps = Vec::new();
     for step in &script.steps {
         let mut step = step.clone();
@@ -101,13 +106,34 @@ pub fn tame(script: &Script, hits: &mut Hits) -> Script {
                 closed |= ask.op.opcode() == CLOSE_SESSION;
             }
             distinct(asks);
+            if quota {
+                single_members(asks, hits);
+            }
             if shape.is_ensemble() && owners.lost.contains(&conn) {
                 lost(asks, hits);
             }
         }
-        split(step, &mut steps, hits);
+        split(step, quota, &mut steps, hits);
     }
     Script { head: script.head.clone(), steps }
+}
+
+/// One member of each multi that changes anything.
+fn single_members(asks: &mut [Ask], hits: &mut Hits) {
+    for ask in asks {
+        let Op::Multi { members } = &mut ask.op else { continue };
+        let before = members.len();
+        let mut changed = false;
+        members.retain(|member| {
+            let changes = member.changes() && !matches!(member, Op::Check { .. });
+            let keep = !(changes && changed);
+            changed |= changes;
+            keep
+        });
+        if members.len() < before {
+            hit(hits, "pending-and-quota");
+        }
+    }
 }
 
 /// What may be answered out of order must be known by its number.
@@ -171,6 +197,10 @@ fn lost(asks: &mut Vec<Ask>, hits: &mut Hits) {
         hit(hits, "behind-a-moved-write");
         asks.truncate(at + 1);
     }
+}
+
+fn about_quota(op: &Op) -> bool {
+    op.changes() && op.path().is_some_and(|path| path.starts_with("/zookeeper/quota/"))
 }
 
 /// The hits are counted under the name of a restriction.
@@ -352,7 +382,7 @@ fn refused_when_read(ask: &Ask) -> bool {
 
 /// A request for zabra alone gets a step of its own, a setACL ends its step, and so does what is refused when it is
 /// read, which also begins one.
-fn split(step: Step, steps: &mut Vec<Step>, hits: &mut Hits) {
+fn split(step: Step, quota: bool, steps: &mut Vec<Step>, hits: &mut Hits) {
     let alone = |ask: &Ask| only::of(ask).is_some();
     let (conn, first, asks) = match step {
         Step::Send { conn, asks } => (conn, None, asks),
@@ -384,7 +414,12 @@ fn split(step: Step, steps: &mut Vec<Step>, hits: &mut Hits) {
         if at_once {
             hit(hits, "answered-when-read");
         }
-        if behind_acl
+        let behind_pending = quota && ask.op.changes() && part.iter().any(|ask| ask.op.changes());
+        if behind_pending {
+            hit(hits, "pending-and-quota");
+        }
+        if behind_pending
+            || behind_acl
             || behind_container
             || behind_null
             || behind_only

@@ -40,6 +40,7 @@ class Settings:
     local_sessions: bool = False
     upgrade_local_sessions: bool = False
     read_only_mode: bool = False
+    enforce_quota: bool = False
 
 
 def make_ensemble(directory: Path, participants: int = 3, observers: int = 1, **settings: int) -> Ensemble:
@@ -71,6 +72,7 @@ def _configure_zabra(directory: Path, servers: list[Server], settings: Settings)
         f"[client]\nlocal_sessions = {_toml(settings.local_sessions)}\n"
         f"upgrade_local_sessions = {_toml(settings.upgrade_local_sessions)}\n"
         f"read_only_mode = {_toml(settings.read_only_mode)}",
+        f"[znode]\nenforce_quota = {_toml(settings.enforce_quota)}",
         '[admin]\nfour_letter_words = ["srvr", "stat", "ruok", "mntr", "isro"]',
     ]
     for server in servers:
@@ -122,6 +124,7 @@ def _configure_apache(server: Server, servers: list[Server], wanted: Settings) -
     (server.directory / "log4j.properties").write_text(LOG4J)
     server.command = java("org.apache.zookeeper.server.quorum.QuorumPeerMain", str(config), path=[server.directory])
     server.command.insert(1, f"-Dreadonlymode.enabled={_toml(wanted.read_only_mode)}")
+    server.command.insert(1, f"-Dzookeeper.enforceQuota={_toml(wanted.enforce_quota)}")
 
 
 LOG4J = """\

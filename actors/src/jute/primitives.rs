@@ -105,7 +105,8 @@ impl Reader {
     }
 
     /// A `vector`; `None` is null. `min_size` is the fewest bytes an element can have: a count that cannot
-    /// fit in what is left is refused before anything is allocated for it.
+    /// fit in what is left is refused before anything is allocated for it. One below -1 is that of an empty vector,
+    /// as Java's loop makes it.
     pub fn opt_vector<T>(
         &mut self,
         min_size: usize,
@@ -113,7 +114,10 @@ impl Reader {
         mut element: impl FnMut(&mut Reader) -> Result<T, Malformed>,
     ) -> Result<Option<Vec<T>>, Malformed> {
         assert!(min_size > 0, "elements without bytes would make the count unbounded");
-        let Some(count) = self.length(what)? else { return Ok(None) };
+        let count = match self.i32(what)? {
+            NULL => return Ok(None),
+            count => usize::try_from(count).unwrap_or(0),
+        };
         if count > self.remaining() / min_size {
             return Err(too_short(what, count.saturating_mul(min_size), self.remaining()));
         }

@@ -372,6 +372,15 @@ fn counts_and_lengths_beyond_the_frame_are_refused() {
 }
 
 #[test]
+fn a_count_below_null_is_that_of_an_empty_vector() {
+    for count in ["fffffffe", "80000000"] {
+        let acl = format!("00000002 2f61 {count} 00000007");
+        let expected = Op::SetAcl { path: "/a".into(), acl: Some(vec![]), version: 7 };
+        assert_eq!(op_of(request(opcode::SET_ACL, &acl)), expected);
+    }
+}
+
+#[test]
 fn a_frame_without_a_whole_header_is_malformed() {
     for length in [0, 1, 4, 7] {
         decode_request(Bytes::from(vec![0; length])).unwrap_err();

@@ -1,0 +1,10 @@
+#![no_main]
+
+#[path = "../bodies.rs"]
+#[allow(dead_code)] // each target calls one of them
+mod bodies;
+
+use bytes::Bytes;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| bodies::reply(Bytes::copy_from_slice(bytes)));

@@ -23,7 +23,7 @@ pub const SHARED: [&str; 4] = ["/", "/zookeeper", "/zookeeper/quota", "/zookeepe
 const NO_NODE: i32 = -101;
 
 /// The number of pings, by convention.
-const PING_XID: i32 = -2;
+pub const PING_XID: i32 = -2;
 
 /// How often sleeping servers are woken.
 const NUDGE_INTERVAL: Duration = Duration::from_millis(50);

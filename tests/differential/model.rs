@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
 
+use super::control;
 use super::decode::{Body, Member, Seen};
 use super::normalise::Shown;
 use super::script::{AclEntry, AclList, Conn, Op, Step};
@@ -92,7 +93,11 @@ impl Model {
                 | Op::CreateTtl { acl, .. },
                 Body::Path(Some(path)) | Body::PathStat(Some(path), _),
             ) => self.set(conn, path, acl),
-            (Op::SetAcl { path: Some(path), acl, .. }, _) => self.set(conn, path, acl),
+            (Op::SetAcl { path: Some(path), acl, .. }, _) => {
+                // What was there from the beginning was open.
+                self.acls.entry(path.clone()).or_insert_with(|| vec![control::open()]);
+                self.set(conn, path, acl);
+            }
             (Op::Multi { members }, Body::Multi(results)) => {
                 for (op, Member { body, .. }) in members.iter().zip(results) {
                     self.wrote(conn, op, body);

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::compare::Hits;
+use super::control;
 use super::script::{Ask, Conn, Op, Script, SessionName, Shape, Step, Text};
 use super::{only, rules};
 
@@ -138,9 +139,13 @@ fn single_members(asks: &mut [Ask], hits: &mut Hits) {
 
 /// What may be answered out of order must be known by its number.
 fn distinct(asks: &mut [Ask]) {
+    // A ping's is not given back.
+    let answered = |ask: &Ask| if matches!(ask.op, Op::Ping) { control::PING_XID } else { ask.xid };
     for at in 0..asks.len() {
         let own = asks[at].xid;
-        if matches!(asks[at].op.opcode(), 100 | 102) && asks.iter().filter(|ask| ask.xid == own).count() > 1 {
+        if matches!(asks[at].op.opcode(), 100 | 102)
+            && asks.iter().filter(|ask| answered(ask) == own).count() > 1
+        {
             asks[at].xid = FIRST_DISTINCT + at as i32;
         }
     }

@@ -193,6 +193,18 @@ fn what_ends_apache_is_alone_and_whole() {
 }
 
 #[test]
+fn what_may_be_answered_out_of_order_has_a_number_of_its_own() {
+    let auth = Op::Auth { scheme: path("digest"), auth: path("u:p") };
+    let mut given = script(vec![send(1, vec![Op::Ping, auth])]);
+    let Step::Send { asks, .. } = &mut given.steps[0] else { unreachable!("it is one") };
+    // A ping's answer has this number, whatever the ping's was.
+    asks[1].xid = -2;
+    let tame = tamed(&given);
+    let xids: Vec<i32> = tame.steps.iter().flat_map(Step::asks).map(|ask| ask.xid).collect();
+    assert!(xids[1] > 1000, "{xids:?}");
+}
+
+#[test]
 fn watches_of_two_modes_do_not_meet() {
     let add = |mode| Op::AddWatch { path: path("/d/a"), mode };
     let get = |at: &str| Op::GetData { path: path(at), watch: true };

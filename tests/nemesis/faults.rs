@@ -1,0 +1,232 @@
+//! What is done to the servers, and in which order: drawn from the seed.
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use super::net;
+use super::rng::Rng;
+use super::servers::{MIN_FREE, Servers};
+use super::workers::Process;
+
+/// How long an orderly stop may take.
+const STOP_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Kinds of faults, as the command line names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Group {
+    /// kill -9
+    Kill,
+    /// SIGTERM, and a new start
+    Restart,
+    /// SIGSTOP and SIGCONT
+    Pause,
+    /// packets are lost between servers
+    Partition,
+    /// disks that are nearly or quite full
+    Disk,
+    /// SIGSTOP and SIGCONT of clients
+    Clients,
+}
+
+impl Group {
+    /// Whether it can only be done in a sandbox.
+    pub fn needs_sandbox(self) -> bool {
+        matches!(self, Group::Partition | Group::Disk)
+    }
+}
+
+/// One kind of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    KillLeader,
+    KillOne,
+    KillMost,
+    KillAll,
+    RestartLeader,
+    RestartOne,
+    PauseLeader,
+    PauseOne,
+    PauseMost,
+    CutOffLeader,
+    CutOffOne,
+    Split,
+    LeaderUnheard,
+    LeaderDeaf,
+    Ring,
+    UnplugLeader,
+    UnplugOne,
+    LowDiskOfLeader,
+    FullDisk,
+    FullDisks,
+    PauseClients,
+}
+
+/// All faults: what they belong to, and what is announced.
+pub const FAULTS: &[(Fault, Group, &str)] = &[
+    (Fault::KillLeader, Group::Kill, "kill -9 of the leader"),
+    (Fault::CutOffLeader, Group::Partition, "the leader is cut off from the other servers"),
+    (Fault::PauseLeader, Group::Pause, "SIGSTOP of the leader"),
+    (Fault::FullDisk, Group::Disk, "the disk of a server is full"),
+    (Fault::LeaderDeaf, Group::Partition, "the leader hears nobody"),
+    (Fault::KillAll, Group::Kill, "kill -9 of all"),
+    (Fault::LowDiskOfLeader, Group::Disk, "the leader's disk is nearly full"),
+    (Fault::PauseClients, Group::Clients, "SIGSTOP of a process with clients"),
+    (Fault::Split, Group::Partition, "the servers are split in two"),
+    (Fault::RestartLeader, Group::Restart, "SIGTERM of the leader"),
+    (Fault::LeaderUnheard, Group::Partition, "nobody hears the leader"),
+    (Fault::KillOne, Group::Kill, "kill -9 of a server"),
+    (Fault::PauseOne, Group::Pause, "SIGSTOP of a server"),
+    (Fault::UnplugLeader, Group::Partition, "the leader's link is down"),
+    (Fault::KillMost, Group::Kill, "kill -9 of a majority"),
+    (Fault::Ring, Group::Partition, "each server hears its two neighbours only"),
+    (Fault::FullDisks, Group::Disk, "the disks of all are full"),
+    (Fault::PauseMost, Group::Pause, "SIGSTOP of a majority"),
+    (Fault::RestartOne, Group::Restart, "SIGTERM of a server"),
+    (Fault::CutOffOne, Group::Partition, "a server is cut off from the others"),
+    (Fault::UnplugOne, Group::Partition, "a server's link is down"),
+];
+
+impl Fault {
+    pub fn says(self) -> &'static str {
+        FAULTS.iter().find(|(fault, ..)| *fault == self).expect("all are in the table").2
+    }
+}
+
+/// The order of the faults: each time round all that were asked for, the first time as in the table, so that a short
+/// run has the worst of each kind; then shuffled.
+pub struct Schedule {
+    faults: Vec<Fault>,
+    at: usize,
+}
+
+impl Schedule {
+    pub fn new(groups: &[Group]) -> Schedule {
+        let picked = FAULTS.iter().filter(|(_, group, _)| groups.contains(group));
+        Schedule { faults: picked.map(|(fault, ..)| *fault).collect(), at: 0 }
+    }
+
+    /// The next fault. `None` if there are none at all.
+    pub fn next(&mut self, rng: &mut Rng) -> Option<Fault> {
+        if self.at == self.faults.len() {
+            for place in (1..self.faults.len()).rev() {
+                self.faults.swap(place, rng.within(0..place + 1));
+            }
+            self.at = 0;
+        }
+        self.at += 1;
+        self.faults.get(self.at - 1).copied()
+    }
+}
+
+/// What has to be undone.
+#[derive(Default)]
+pub struct Harm {
+    lost: Vec<(u8, u8)>,
+    unplugged: Vec<u8>,
+}
+
+impl Harm {
+    /// Does it; says to whom.
+    ///
+    /// # Errors
+    ///
+    /// What could not be done.
+    pub fn inflict(
+        &mut self,
+        fault: Fault,
+        servers: &mut Servers,
+        clients: &[Process],
+        rng: &mut Rng,
+    ) -> Result<String, String> {
+        let everybody: Vec<u8> = (1..=servers.count()).collect();
+        let one = *rng.pick(&everybody);
+        let leader = servers.leader().unwrap_or(one);
+        let participants = servers.participants();
+        let most = shuffled(&participants, rng)[..participants.len() / 2 + 1].to_vec();
+        let harmed = match fault {
+            Fault::KillLeader
+            | Fault::RestartLeader
+            | Fault::PauseLeader
+            | Fault::CutOffLeader
+            | Fault::LeaderUnheard
+            | Fault::LeaderDeaf
+            | Fault::UnplugLeader
+            | Fault::LowDiskOfLeader => vec![leader],
+            Fault::KillMost | Fault::PauseMost => most,
+            Fault::KillAll | Fault::FullDisks | Fault::Ring => everybody.clone(),
+            Fault::Split => shuffled(&everybody, rng)[..rng.within(1..everybody.len())].to_vec(),
+            _ => vec![one],
+        };
+        match fault {
+            Fault::KillLeader | Fault::KillOne | Fault::KillMost | Fault::KillAll => {
+                harmed.iter().for_each(|sid| servers.get(*sid).kill());
+            }
+            Fault::RestartLeader | Fault::RestartOne => servers.get(harmed[0]).terminate(STOP_PATIENCE)?,
+            Fault::PauseLeader | Fault::PauseOne | Fault::PauseMost => {
+                harmed.iter().for_each(|sid| servers.get(*sid).pause());
+            }
+            Fault::PauseClients => {
+                let process = rng.pick(clients);
+                process.pause();
+                return Ok(process.name.clone());
+            }
+            Fault::LowDiskOfLeader => servers.fill_disk(leader, MIN_FREE / 2)?,
+            Fault::FullDisk | Fault::FullDisks => {
+                for sid in &harmed {
+                    servers.get(*sid).may_die = true;
+                    servers.fill_disk(*sid, 0)?;
+                }
+            }
+            Fault::UnplugLeader | Fault::UnplugOne => {
+                net::plug(harmed[0], false)?;
+                self.unplugged.clone_from(&harmed);
+            }
+            _ => self.lose(fault, &everybody, &harmed)?,
+        }
+        Ok(harmed.iter().map(u8::to_string).collect::<Vec<_>>().join(", "))
+    }
+
+    /// Loses packets between servers.
+    fn lose(&mut self, fault: Fault, everybody: &[u8], harmed: &[u8]) -> Result<(), String> {
+        let count = everybody.len() as i32;
+        let is_harmed = |sid: &u8| harmed.contains(sid);
+        let is_lost = |from: &u8, to: &u8| match fault {
+            Fault::Ring => {
+                let apart = (i32::from(*from) - i32::from(*to)).rem_euclid(count);
+                apart != 1 && apart != count - 1
+            }
+            Fault::LeaderUnheard => is_harmed(from) && !is_harmed(to),
+            Fault::LeaderDeaf => !is_harmed(from) && is_harmed(to),
+            _ => is_harmed(from) != is_harmed(to),
+        };
+        for from in everybody {
+            for to in everybody.iter().filter(|to| *to != from && is_lost(from, to)) {
+                net::lose(*from, *to)?;
+                self.lost.push((*from, *to));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes all whole.
+    ///
+    /// # Errors
+    ///
+    /// What stays broken.
+    pub fn heal(&mut self, servers: &mut Servers, clients: &[Process]) -> Result<(), String> {
+        servers.free_disks();
+        self.lost.drain(..).try_for_each(|(from, to)| net::deliver(from, to))?;
+        self.unplugged.drain(..).try_for_each(|sid| net::plug(sid, true))?;
+        clients.iter().for_each(Process::resume);
+        servers.heal_processes()
+    }
+}
+
+fn shuffled(sids: &[u8], rng: &mut Rng) -> Vec<u8> {
+    let mut sids = sids.to_vec();
+    for place in (1..sids.len()).rev() {
+        sids.swap(place, rng.within(0..place + 1));
+    }
+    sids
+}

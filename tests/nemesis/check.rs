@@ -307,7 +307,9 @@ fn queues(history: &[Entry]) -> Check {
     let acknowledged: Vec<&Entry> = puts.into_iter().filter(|entry| entry.is_ok()).collect();
     for put in &acknowledged {
         match gone.get(put.value.as_str()) {
-            None if !in_doubt.contains(put.value.as_str()) => check.of("an acknowledged item is lost", &[put]),
+            None if !in_doubt.contains(put.value.as_str()) => {
+                check.of("an acknowledged item is lost", &[put])
+            }
             Some(found) if found.number != put.number => {
                 check.of("an item came out at another place than it went in", &[put, found]);
             }

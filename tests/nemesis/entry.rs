@@ -128,7 +128,9 @@ impl fmt::Display for Entry {
             ("session", (self.session != 0).then(|| format!("{:#x}", self.session))),
             ("error", (!self.error.is_empty()).then(|| self.error.clone())),
         ];
-        parts.iter().try_for_each(|(name, part)| part.iter().try_for_each(|part| write!(f, ", {name} {part}")))
+        parts
+            .iter()
+            .try_for_each(|(name, part)| part.iter().try_for_each(|part| write!(f, ", {name} {part}")))
     }
 }
 

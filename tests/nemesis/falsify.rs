@@ -57,7 +57,8 @@ fn read_of_a_write(history: &[Entry]) -> Option<(usize, usize)> {
             w.key == r.key && w.version == r.version && w.end < r.begin
         };
         let before = r.version? - 1;
-        let has_past = history.iter().any(|e| is(e, Kind::Write) && e.key == r.key && e.version == Some(before));
+        let has_past =
+            history.iter().any(|e| is(e, Kind::Write) && e.key == r.key && e.version == Some(before));
         writes.iter().find(is_source).filter(|_| has_past).map(|write| (read, *write))
     })
 }
@@ -103,7 +104,8 @@ fn back_in_time(history: &mut Vec<Entry>) -> bool {
     let seen = history.iter().rfind(|e| is(e, Kind::PlainRead) && e.version > Some(0) && e.session != 0);
     let Some(seen) = seen.cloned() else { return false };
     let at = seen.end + 1;
-    let past = Entry { version: Some(0), value: check::INITIAL.into(), zxid: Some(0), begin: at, end: at, ..seen };
+    let past =
+        Entry { version: Some(0), value: check::INITIAL.into(), zxid: Some(0), begin: at, end: at, ..seen };
     history.push(past);
     true
 }
@@ -188,9 +190,8 @@ fn taken_twice(history: &mut Vec<Entry>) -> bool {
 }
 
 fn lost_item(history: &mut Vec<Entry>) -> bool {
-    let acknowledged = |history: &[Entry], value: &str| {
-        history.iter().any(|e| is(e, Kind::Put) && e.value == value)
-    };
+    let acknowledged =
+        |history: &[Entry], value: &str| history.iter().any(|e| is(e, Kind::Put) && e.value == value);
     let takes = places(history, Kind::Take);
     let Some(take) = takes.into_iter().find(|at| acknowledged(history, &history[*at].value)) else {
         return false;

@@ -91,6 +91,14 @@ impl Fault {
     pub fn says(self) -> &'static str {
         FAULTS.iter().find(|(fault, ..)| *fault == self).expect("all are in the table").2
     }
+
+    /// How much longer than others it takes until it hurts: sessions end, a page that is begun gets full.
+    pub fn takes(self) -> Duration {
+        match self {
+            Fault::PauseClients | Fault::FullDisk | Fault::FullDisks => Duration::from_millis(2_500),
+            _ => Duration::ZERO,
+        }
+    }
 }
 
 /// The order of the faults: each time round all that were asked for, the first time as in the table, so that a short

@@ -22,6 +22,7 @@ mod net;
 mod plan;
 mod reading;
 mod report;
+#[allow(dead_code)] // of another test, which needs more of it
 #[path = "../differential/rng.rs"]
 mod rng;
 mod run;

@@ -103,8 +103,11 @@ pub fn final_state(servers: &[(u8, SocketAddr)]) -> Result<(Vec<Entry>, Vec<Chec
     let mut expected;
     loop {
         expected = within(shown(first_address)).map_err(|error| format!("server {first}: {error}"))?;
-        let ephemerals: Vec<&String> =
-            expected.iter().filter(|(_, (_, stat))| stat.ephemeral_owner != 0).map(|(path, _)| path).collect();
+        let ephemerals: Vec<&String> = expected
+            .iter()
+            .filter(|(_, (_, stat))| stat.ephemeral_owner != 0)
+            .map(|(path, _)| path)
+            .collect();
         gone.operations = expected.len();
         if ephemerals.is_empty() {
             break;
@@ -121,9 +124,9 @@ pub fn final_state(servers: &[(u8, SocketAddr)]) -> Result<(Vec<Entry>, Vec<Chec
         let paths = expected.keys().chain(other.keys());
         if let Some(path) = paths.into_iter().find(|path| expected.get(*path) != other.get(*path)) {
             let (one, two) = (expected.get(path), other.get(path));
-            agree.violations.push(format!(
-                "{path}\n    server {first} shows {one:?}\n    server {sid} shows {two:?}"
-            ));
+            agree
+                .violations
+                .push(format!("{path}\n    server {first} shows {one:?}\n    server {sid} shows {two:?}"));
         }
     }
     Ok((left(&expected, begin), vec![agree, gone]))

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use clap::Parser;
-use indicatif::ProgressBar;
+use indicatif::{ProgressBar, ProgressStyle};
 
 use super::check::{self, Check};
 use super::clock::now;
@@ -200,7 +200,7 @@ impl<'a> Run<'a> {
             inflicted: Vec::new(),
             began: now(),
             calm: 0,
-            bar: if is_shown { ProgressBar::new_spinner() } else { ProgressBar::hidden() },
+            bar: if is_shown { bar() } else { ProgressBar::hidden() },
             interrupted,
         })
     }
@@ -222,7 +222,8 @@ impl<'a> Run<'a> {
 
     fn progress(&self) {
         let history = locked(&self.history);
-        let unknown = history.iter().rev().take(1_000).filter(|e| e.outcome == entry::Outcome::Unknown).count();
+        let unknown =
+            history.iter().rev().take(1_000).filter(|e| e.outcome == entry::Outcome::Unknown).count();
         let seconds = (now() - self.began) / 1_000_000_000;
         let of = self.options.minutes * 60.0;
         self.bar.set_message(format!(
@@ -326,6 +327,7 @@ impl<'a> Run<'a> {
         let Some(fault) = schedule.next(&mut self.rng) else {
             return self.wait(lasts);
         };
+        let lasts = lasts + fault.takes();
         self.servers.all.iter_mut().for_each(|server| server.may_die = false);
         let at = now();
         let whom = harm.inflict(fault, &mut self.servers, &self.clients, &mut self.rng)?;
@@ -369,7 +371,10 @@ impl<'a> Run<'a> {
                 looked_at = history.len();
             }
             if now() > deadline {
-                return Err(format!("no write succeeded within {RECOVERY:?} although all is whole: {}", self.modes()));
+                return Err(format!(
+                    "no write succeeded within {RECOVERY:?} although all is whole: {}",
+                    self.modes()
+                ));
             }
             std::thread::sleep(LOOK);
         }
@@ -402,14 +407,12 @@ impl<'a> Run<'a> {
     }
 
     /// Saves the history and the servers' data if there is something to look at; else removes all.
-    fn keep(&self, history: &[Entry], has_failed: bool) -> Result<Option<String>, String> {
+    fn keep(&mut self, history: &[Entry], has_failed: bool) -> Result<Option<String>, String> {
         self.bar.finish_and_clear();
-        let dir = &self.servers.dir;
         if !has_failed && !self.options.keep {
-            // The data may be mounts, which go with the sandbox: their mount points stay.
-            let _ = std::fs::remove_dir_all(dir);
-            return Ok(None);
+            return self.servers.remove().map(|()| None);
         }
+        let dir = &self.servers.dir;
         entry::save(&dir.join("history.jsonl"), history)?;
         // The disks vanish with the sandbox; what is on them does not.
         if self.servers.is_inside {
@@ -418,6 +421,12 @@ impl<'a> Run<'a> {
         }
         Ok(Some(dir.display().to_string()))
     }
+}
+
+/// The line of progress.
+fn bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("{spinner:.yellow} {msg:.dim}").expect("the template is right");
+    ProgressBar::new_spinner().with_style(style)
 }
 
 /// Ctrl-C and SIGTERM end the run early, in order.

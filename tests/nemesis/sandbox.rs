@@ -56,9 +56,7 @@ pub fn run(words: &[&str]) -> Result<(), String> {
     let output = Command::new(words[0]).args(&words[1..]).stdin(Stdio::null()).output();
     match output {
         Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => {
-            Err(format!("{}: {}", words.join(" "), String::from_utf8_lossy(&output.stderr).trim()))
-        }
+        Ok(output) => Err(format!("{}: {}", words.join(" "), String::from_utf8_lossy(&output.stderr).trim())),
         Err(error) => Err(format!("{}: {error}", words[0])),
     }
 }

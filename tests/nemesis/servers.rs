@@ -144,9 +144,11 @@ impl Servers {
         };
         command.args(["serve", "--config"]).arg(self.dir.join("cluster.toml"));
         command.args(["--id", &sid.to_string()]);
-        std::env::vars_os()
-            .filter(|(name, _)| name.to_string_lossy().starts_with("ZABRA_"))
-            .for_each(|(name, _)| drop(command.env_remove(name)));
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("ZABRA_") {
+                command.env_remove(name);
+            }
+        }
         let server = self.get(sid);
         let log = File::options().create(true).append(true).open(&server.log);
         let log = log.map_err(|error| format!("{}: {error}", server.log.display()))?;
@@ -232,6 +234,20 @@ impl Servers {
             let _ = fs::remove_file(self.data(server.sid).join("filler"));
         }
     }
+
+    /// Ends them all and removes what they have left.
+    ///
+    /// # Errors
+    ///
+    /// What cannot be removed.
+    pub fn remove(&mut self) -> Result<(), String> {
+        self.all.iter_mut().for_each(Server::kill);
+        if self.is_inside {
+            (1..=self.count())
+                .try_for_each(|sid| sandbox::run(&["umount", &self.data(sid).to_string_lossy()]))?;
+        }
+        fs::remove_dir_all(&self.dir).map_err(|error| format!("{}: {error}", self.dir.display()))
+    }
 }
 
 impl Drop for Servers {
@@ -275,11 +291,7 @@ impl Server {
             match process.try_wait() {
                 Ok(Some(status)) if status.success() => return Ok(()),
                 Ok(Some(status)) => {
-                    return Err(format!(
-                        "server {}, told to stop: {status}\n{}",
-                        self.sid,
-                        self.log_tail()
-                    ));
+                    return Err(format!("server {}, told to stop: {status}\n{}", self.sid, self.log_tail()));
                 }
                 Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(10)),
                 Ok(None) => {

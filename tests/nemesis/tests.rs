@@ -26,13 +26,15 @@ fn lost(begin: u64, value: u32, expect: Option<i32>) -> Call {
 
 #[test]
 fn one_after_the_other() {
-    let calls = [call(1, 2, write(1, 1)), call(3, 4, read(1, 1)), call(5, 6, write(2, 2)), call(7, 8, read(2, 2))];
+    let calls =
+        [call(1, 2, write(1, 1)), call(3, 4, read(1, 1)), call(5, 6, write(2, 2)), call(7, 8, read(2, 2))];
     assert_eq!(linear(START, &calls), Verdict::Linearizable);
 }
 
 #[test]
 fn at_the_same_time_any_order_will_do() {
-    let calls = [call(1, 10, write(1, 2)), call(2, 9, write(2, 1)), call(3, 8, read(0, 0)), call(4, 7, read(2, 1))];
+    let calls =
+        [call(1, 10, write(1, 2)), call(2, 9, write(2, 1)), call(3, 8, read(0, 0)), call(4, 7, read(2, 1))];
     assert_eq!(linear(START, &calls), Verdict::Linearizable);
 }
 

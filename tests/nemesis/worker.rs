@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::sync::broadcast;
 use tokio::task::LocalSet;
 use tokio::time::{sleep, timeout};
@@ -38,16 +37,20 @@ const QUEUE_FULL: usize = 100;
 pub fn run() -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("cannot start a runtime: {error}"))?;
+    let mut first = String::new();
+    std::io::stdin().read_line(&mut first).map_err(|error| format!("the plan: {error}"))?;
+    let plan: Plan = serde_json::from_str(&first).map_err(|error| format!("the plan: {error}"))?;
+    let over = Arc::new(AtomicBool::new(false));
+    let ending = over.clone();
+    std::thread::spawn(move || {
+        // Nothing more is said; the end of it is the word to end.
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        ending.store(true, Ordering::Relaxed);
+    });
     LocalSet::new().block_on(&runtime, async {
-        let mut lines = BufReader::new(tokio::io::stdin()).lines();
-        let first = lines.next_line().await.ok().flatten().unwrap_or_default();
-        let plan: Plan = serde_json::from_str(&first).map_err(|error| format!("the plan: {error}"))?;
-        let over = Arc::new(AtomicBool::new(false));
         let jobs: Vec<_> = (0..plan.jobs.len())
             .map(|n| tokio::task::spawn_local(Worker::new(&plan, n, over.clone()).work()))
             .collect();
-        while let Ok(Some(_)) = lines.next_line().await {}
-        over.store(true, Ordering::Relaxed);
         for job in jobs {
             job.await.map_err(|error| error.to_string())?;
         }
@@ -373,8 +376,7 @@ impl Worker {
         let client = self.client();
         let deadline = now() + u64::try_from(LOCK_PATIENCE.as_nanos()).expect("it is short");
         while now() < deadline && !self.is_over() {
-            let (mut names, _) =
-                self.answer(client.get_children(&format!("{ROOT}/{key}"), false)).await?;
+            let (mut names, _) = self.answer(client.get_children(&format!("{ROOT}/{key}"), false)).await?;
             names.sort();
             match names.iter().position(|name| **name == *mine) {
                 // Gone, with the session.

@@ -107,9 +107,16 @@ pub fn run(options: &Options) -> Result<bool, String> {
     if let Some(reason) = refusal {
         run.say(&format!("no namespaces here ({reason}): without partitions and full disks, on loopback"));
     }
-    let mut checks = run.attack()?;
+    let attacked = run.attack();
     let end = now();
     let history = std::mem::take(&mut *locked(&run.history));
+    let mut checks = match attacked {
+        Ok(checks) => checks,
+        Err(error) => {
+            let kept = run.keep(&history, true)?.unwrap_or_default();
+            return Err(format!("seed {seed}: {error}\nhistory and logs: {kept}"));
+        }
+    };
     checks.extend(check::all(&history));
     if options.self_test {
         checks.push(self_test(&history));

@@ -269,8 +269,7 @@ impl Server {
         entries_behind(&mut leader, epoch, others);
         self.allowed.push(Bounds::exactly(&zxids_of(&leader)));
         let (_, snaps) = self.stores();
-        let mut pieces = Vec::new();
-        snaps.encode(&leader, &mut |piece| pieces.push(piece));
+        let pieces: Vec<_> = snaps.pieces(Box::new(leader.clone())).collect();
         // The first leader is gone in the middle.
         snaps.receive(pieces[0].slice(..9))?;
         snaps.abandon();

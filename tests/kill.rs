@@ -129,9 +129,8 @@ impl Driver {
                 match job {
                     Job::Save(tree) => drop(snaps.save(&tree).unwrap()),
                     Job::Install(leader) => {
-                        let mut pieces = Vec::new();
-                        snaps.encode(&leader, &mut |piece| pieces.push(piece));
-                        pieces.into_iter().for_each(|piece| snaps.receive(piece).unwrap());
+                        let pieces = snaps.pieces(leader.clone());
+                        pieces.for_each(|piece| snaps.receive(piece).unwrap());
                         snaps.install(leader.zxid()).unwrap().expect("these are a leader's bytes");
                     }
                 }

@@ -9,6 +9,7 @@ use crate::core::leader::{Effect, Input, Leader as Core, Start};
 use crate::core::sessions;
 use crate::replica::{FromRole, Role};
 use crate::role::{RoleEnded, Serving, Surroundings};
+use crate::snapshotter::{SnapOrder, Snapshotter};
 use crate::turn::{Halt, Meter, Turns, work_in_turns};
 use crate::txn_log::LogOrder;
 use crate::types::{Entry, Packet, ServerState, Service, Tenure};
@@ -19,6 +20,8 @@ impl Message for Input {
 
 /// Whom only the leader tells what.
 pub struct Ties {
+    /// Sends the tree to learners.
+    pub snapshotter: Addr<Snapshotter>,
     /// Told when the leader serves.
     pub serving: Recipient<Serving>,
     /// Told when it is over.
@@ -69,6 +72,13 @@ impl Leader {
             Effect::SendSnapshot { to, tenure: learner, zxid: _ } => {
                 stats.snap_count.inc();
                 replica.do_send(FromRole::Freeze { to, learner });
+            }
+            Effect::SnapshotTaken { to, tenure: learner, pieces } => {
+                self.ties.snapshotter.do_send(SnapOrder::Taken { to, learner, pieces });
+            }
+            // Behind the tree that is to be sent, wherever that is.
+            Effect::StopSnapshot { to, tenure: learner } => {
+                replica.do_send(FromRole::StopSnapshot { to, learner });
             }
             Effect::Commit(entries) => {
                 stats.commit_count.add(entries.len() as u64);

@@ -124,6 +124,7 @@ impl<K: Kind> Learner<K> {
                 txn_log.do_send(LogOrder::Append { tenure, entries });
             }
             Effect::Truncate { to, reload } => txn_log.do_send(LogOrder::Truncate { tenure, to, reload }),
+            Effect::Expect { bytes } => self.ties.snapshotter.do_send(SnapOrder::Expect { tenure, bytes }),
             Effect::Receive(piece) => self.ties.snapshotter.do_send(SnapOrder::Receive { tenure, piece }),
             Effect::Install { zxid } => {
                 self.installing = true;

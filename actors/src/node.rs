@@ -225,8 +225,11 @@ impl Node {
             timing: self.setup.timing,
             now: self.now(),
         };
-        let ties =
-            crate::leader::Ties { serving: ctx.address().recipient(), ended: ctx.address().recipient() };
+        let ties = crate::leader::Ties {
+            snapshotter: self.actors.snapshotter.clone(),
+            serving: ctx.address().recipient(),
+            ended: ctx.address().recipient(),
+        };
         let leader = Leader::new(start, tenure, self.surroundings("leader"), ties).start();
         let now = self.now();
         for (from, (tenure, packet)) in std::mem::take(&mut self.early) {

@@ -91,8 +91,8 @@ pub trait SnapStore: Send {
     /// one, which is no fault: the log has everything, and goes on.
     fn save(&mut self, tree: &Tree) -> Result<Option<String>, Fault>;
 
-    /// The same bytes for a learner, in pieces (none empty), handed to `out` one by one.
-    fn encode(&mut self, tree: &Tree, out: &mut dyn FnMut(Bytes));
+    /// The same bytes for a learner, in pieces, made one by one when they are asked for.
+    fn pieces(&mut self, tree: Box<Tree>) -> Box<dyn Pieces>;
 
     /// Takes the next piece of a leader's snapshot. The first after [`SnapStore::install`] or
     /// [`SnapStore::abandon`] begins a new one.
@@ -111,16 +111,17 @@ pub trait SnapStore: Send {
     }
 }
 
+/// The pieces of a snapshot for a learner, in order; none is empty, and none larger than 64 KiB.
+pub trait Pieces: Iterator<Item = Bytes> + Send {
+    /// How many bytes all of them are together.
+    fn total(&self) -> u64;
+}
+
 /// The way to the other servers. Never blocks; what cannot be sent (no link, a full queue) is dropped,
 /// and a dropped packet of a link means that a LinkDown follows.
 pub trait PeerLinks: Send + Sync {
     /// One packet to several peers, encoded once.
     fn send(&self, to: &[(Sid, Tenure)], packet: &Packet);
-
-    /// Returns when little waits on the way to this peer, or nothing can reach it. For the Snapshotter
-    /// alone, on a thread of its own, between the pieces of a snapshot: the one sender that could fill any
-    /// queue. A simulated network has room for everything.
-    fn wait_for_room(&self, _to: Sid) {}
 }
 
 /// The way to one client connection. Never blocks; a connection that does not read is closed.

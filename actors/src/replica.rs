@@ -58,6 +58,8 @@ pub enum FromRole {
     RefuseWrites(bool),
     /// Leader: stream the tree, as it is now, to a learner.
     Freeze { to: Sid, learner: Tenure },
+    /// Leader: that learner is gone.
+    StopSnapshot { to: Sid, learner: Tenure },
 }
 
 /// What Node tells the replica.
@@ -434,6 +436,9 @@ impl Handler<FromRole> for Replica {
             FromRole::Freeze { to, learner } => {
                 let tree = Box::new(self.core.tree().clone());
                 self.neighbours.snapshotter.do_send(SnapOrder::Stream { to, learner, tree });
+            }
+            FromRole::StopSnapshot { to, learner } => {
+                self.neighbours.snapshotter.do_send(SnapOrder::Stop { to, learner });
             }
         }
     }

@@ -3,7 +3,12 @@
 //! It has a thread of its own, since a snapshot of millions of znodes takes seconds. It is handed whole
 //! trees, frozen at one zxid, so a snapshot is exact; freezing is the replica's copy, which shares data
 //! and ACLs with the living tree.
+//!
+//! What goes to learners, and what comes from a leader, is `streams`: few pieces at a time, however large the tree.
 
+mod streams;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix::prelude::*;
@@ -15,7 +20,8 @@ use crate::core::tree::Tree;
 use crate::ports::{OnFault, PeerLinks, SnapStore};
 use crate::stats::Stats;
 use crate::turn::{Halt, Meter, Turns, after_stall, work_in_turns};
-use crate::types::{Fault, Packet, Sid, Tenure, Zxid};
+use crate::types::{Fault, Sid, Tenure, Zxid};
+use streams::{Incoming, Outgoing};
 
 /// A snapshot to be written.
 pub struct Save {
@@ -50,9 +56,16 @@ pub struct Saved {
 pub enum SnapOrder {
     /// Write a snapshot.
     Save(Save),
-    /// Send this tree to a learner, the empty piece at the end included; answered by Streamed.
+    /// Send this tree to a learner, the empty piece at the end included; answered by Sent, again and again, and by
+    /// Streamed.
     Stream { to: Sid, learner: Tenure, tree: Box<Tree> },
-    /// The next piece of the leader's snapshot.
+    /// The learner has so many more pieces on its disk: as many may follow.
+    Taken { to: Sid, learner: Tenure, pieces: u32 },
+    /// The learner is gone, or this server leads no more.
+    Stop { to: Sid, learner: Tenure },
+    /// The leader's snapshot has so many bytes.
+    Expect { tenure: Tenure, bytes: u64 },
+    /// The next piece of the leader's snapshot; answered by Received.
     Receive { tenure: Tenure, piece: bytes::Bytes },
     /// That was the last piece; answered by Installed.
     Install { tenure: Tenure, zxid: Zxid },
@@ -65,6 +78,10 @@ pub enum SnapOrder {
 #[rtype(result = "()")]
 #[allow(missing_docs)] // the fields are named for what they are
 pub enum SnapDone {
+    /// So many more pieces are on their way to this learner.
+    Sent { to: Sid, learner: Tenure, pieces: u32 },
+    /// So many more pieces of the leader's snapshot are on the disk.
+    Received { tenure: Tenure, pieces: u32 },
     /// All pieces are on their way to this learner.
     Streamed { to: Sid, learner: Tenure },
     /// The leader's snapshot is durable. `None`: it made no sense.
@@ -78,8 +95,10 @@ pub struct Snapshotter {
     store: Box<dyn SnapStore>,
     links: Arc<dyn PeerLinks>,
     node: Recipient<SnapDone>,
-    /// Whose pieces are being received.
-    receiving: Option<Tenure>,
+    /// What is under way to learners.
+    outgoing: BTreeMap<Sid, Outgoing>,
+    /// What comes from the leader.
+    incoming: Option<Incoming>,
     done: Vec<SnapDone>,
     on_fault: OnFault,
     failed: bool,
@@ -103,7 +122,8 @@ impl Snapshotter {
             store,
             links,
             node,
-            receiving: None,
+            outgoing: BTreeMap::new(),
+            incoming: None,
             done: Vec::new(),
             on_fault,
             failed: false,
@@ -116,17 +136,13 @@ impl Snapshotter {
     fn carry_out(&mut self, order: SnapOrder) -> Result<(), Fault> {
         match order {
             SnapOrder::Save(order) => self.save(order)?,
-            SnapOrder::Stream { to, learner, tree } => self.stream(to, learner, &tree),
-            SnapOrder::Receive { tenure, piece } => {
-                if self.receiving != Some(tenure) {
-                    // The leader of an earlier stay died in the middle of its snapshot.
-                    self.store.abandon();
-                    self.receiving = Some(tenure);
-                }
-                self.store.receive(piece)?;
-            }
+            SnapOrder::Stream { to, learner, tree } => self.begin_stream(to, learner, tree),
+            SnapOrder::Taken { to, learner, pieces } => self.taken(to, learner, pieces),
+            SnapOrder::Stop { to, learner } => self.stop_stream(to, learner),
+            SnapOrder::Expect { tenure, bytes } => self.expect(tenure, bytes),
+            SnapOrder::Receive { tenure, piece } => self.receive(tenure, piece)?,
             SnapOrder::Install { tenure, zxid } => {
-                self.receiving = None;
+                self.incoming = None;
                 info!(self.log, "Installing the leader's snapshot"; "zxid" => %zxid);
                 let tree = self.store.install(zxid)?.map(Box::new);
                 if tree.is_none() {
@@ -158,17 +174,6 @@ impl Snapshotter {
             let _ = asked.send(saved.clone()); // he may have gone
         }
         Ok(())
-    }
-
-    fn stream(&mut self, to: Sid, learner: Tenure, tree: &Tree) {
-        info!(self.log, "Sending snapshot"; "to" => %to, "zxid" => %tree.zxid(), "znodes" => tree.node_count());
-        let links = self.links.clone();
-        self.store.encode(tree, &mut |piece| {
-            links.wait_for_room(to);
-            links.send(&[(to, learner)], &Packet::SnapChunk(piece));
-        });
-        self.links.send(&[(to, learner)], &Packet::SnapChunk(bytes::Bytes::new()));
-        self.done.push(SnapDone::Streamed { to, learner });
     }
 
     fn report(&mut self) {

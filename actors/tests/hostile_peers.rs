@@ -90,6 +90,8 @@ fn packet() -> impl Strategy<Value = Packet> {
         zxid().prop_map(|last| Packet::Diff { last }),
         zxid().prop_map(|to| Packet::Trunc { to }),
         zxid().prop_map(|zxid| Packet::Snap { zxid }),
+        any::<u64>().prop_map(|bytes| Packet::SnapSize { bytes }),
+        any::<u32>().prop_map(|pieces| Packet::SnapTaken { pieces }),
         vec(any::<u8>(), 0..3).prop_map(|piece| Packet::SnapChunk(piece.into())),
         epoch().prop_map(|epoch| Packet::NewLeader { epoch }),
         zxid().prop_map(|committed| Packet::UpToDate { committed }),
@@ -217,6 +219,7 @@ impl Leading {
                 }
                 leader::Effect::SendSnapshot { to, tenure, .. } => {
                     self.snapshots += 1;
+                    self.step(leader::Input::SnapshotMoves { to, tenure, pieces: 1 });
                     self.step(leader::Input::SnapshotSent { to, tenure });
                 }
                 leader::Effect::Serve { epoch } => {
@@ -315,6 +318,7 @@ impl Learning {
                     self.step(learner::Input::Synced { zxid: entries.last().unwrap().zxid() });
                 }
                 learner::Effect::Truncate { to, .. } => self.step(learner::Input::Truncated { zxid: to }),
+                learner::Effect::Receive(_) => self.step(learner::Input::Stored { pieces: 1 }),
                 learner::Effect::Install { zxid } => {
                     self.step(learner::Input::Installed { zxid: Some(zxid) })
                 }

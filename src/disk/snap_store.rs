@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use slog::{info, warn};
 use zabra_actors::core::tree::Tree;
-use zabra_actors::ports::SnapStore;
+use zabra_actors::ports::{Pieces, SnapStore};
 use zabra_actors::types::{Fault, Zxid};
 
 use super::data_dir::{DataDir, MIN_RETAIN, SnapFile, explain, fault, log_name};
@@ -108,8 +108,8 @@ impl SnapStore for FileSnapStore {
         Ok(Some(saved.name))
     }
 
-    fn encode(&mut self, tree: &Tree, out: &mut dyn FnMut(Bytes)) {
-        snapshot::encode(tree, out);
+    fn pieces(&mut self, tree: Box<Tree>) -> Box<dyn Pieces> {
+        Box::new(snapshot::TreePieces::of(tree))
     }
 
     fn receive(&mut self, piece: Bytes) -> Result<(), Fault> {

@@ -15,10 +15,12 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
 
 use bytes::{Bytes, BytesMut};
 use slog::debug;
-use zabra_actors::core::tree::{DIGEST_VERSION, NodeView, PersistedStat, Tree};
+use zabra_actors::core::tree::{DIGEST_VERSION, NodeView, PersistedStat, Tree, Walk};
+use zabra_actors::ports::Pieces;
 use zabra_actors::types::{Acl, Fault, SessionId, Zxid, perms};
 
 use super::compression::{Compression, Packer};
@@ -45,6 +47,73 @@ pub(super) fn encode(tree: &Tree, out: &mut dyn FnMut(Bytes)) {
     tree.walk(&mut |node| writer.node(&node, acls.key(node.acl)));
     let (zxid, digest) = expected_digest(tree).unwrap_or_default();
     writer.finish(zxid, digest);
+}
+
+/// Takes what a writer hands out.
+type Output = Box<dyn FnMut(Bytes) + Send>;
+
+/// The same bytes, made piece by piece when they are asked for: little is in memory besides the tree.
+pub(super) struct TreePieces {
+    tree: Box<Tree>,
+    acls: AclKeys,
+    walk: Walk,
+    /// `None` behind the end.
+    writer: Option<SnapshotWriter<Output>>,
+    /// What the writer has handed out: the pieces of one znode at the most.
+    ready: Receiver<Bytes>,
+    total: u64,
+}
+
+impl TreePieces {
+    pub(super) fn of(tree: Box<Tree>) -> TreePieces {
+        let acls = AclKeys::of(&tree);
+        let (sender, ready) = channel();
+        let out = move |piece| sender.send(piece).expect("the receiver lives as long as the writer");
+        let mut writer = SnapshotWriter::begin(Box::new(out) as Output);
+        writer.sessions(tree.sessions().iter().map(|(session, timeout_ms)| (*session, *timeout_ms)));
+        writer.acls(acls.lists.iter().map(|(key, list)| (*key, list)));
+        let total = total(&tree, &acls);
+        TreePieces { tree, acls, walk: Walk::begin(), writer: Some(writer), ready, total }
+    }
+}
+
+impl Iterator for TreePieces {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Ok(piece) = self.ready.try_recv() {
+                return Some(piece);
+            }
+            let writer = self.writer.as_mut()?;
+            match self.walk.next(&self.tree) {
+                Some(node) => writer.node(&node, self.acls.key(node.acl)),
+                None => {
+                    let (zxid, digest) = expected_digest(&self.tree).unwrap_or_default();
+                    self.writer.take().expect("it was just there").finish(zxid, digest);
+                }
+            }
+        }
+    }
+}
+
+impl Pieces for TreePieces {
+    fn total(&self) -> u64 {
+        self.total
+    }
+}
+
+/// How many bytes the snapshot of a tree has.
+fn total(tree: &Tree, acls: &AclKeys) -> u64 {
+    let string = |text: &str| 4 + text.len();
+    let list = |list: &Arc<[Acl]>| -> usize {
+        list.iter().map(|acl| 4 + string(&acl.id.scheme) + string(&acl.id.id)).sum()
+    };
+    let header = 16 + 4 + 12 * tree.sessions().len() + 4;
+    let lists: usize = acls.lists.iter().map(|(_, acl)| 12 + list(acl)).sum();
+    // The slash, a seal, the digest, a seal.
+    let end = 5 + 13 + 20 + 13;
+    (header + lists + end) as u64 + acls.znode_bytes
 }
 
 /// What a snapshot says at its end; nothing (zeros) before the first transaction, as in Apache.
@@ -142,17 +211,17 @@ impl Write for FileWriter {
 pub(super) const UNFINISHED: &str = "saving.";
 
 /// Writes the parts of a snapshot in their order, and keeps the checksum.
-pub struct SnapshotWriter<'a> {
-    out: &'a mut dyn FnMut(Bytes),
+pub struct SnapshotWriter<O> {
+    out: O,
     buffer: BytesMut,
     /// How much of the buffer is in `sum` already.
     summed: usize,
     sum: simd_adler32::Adler32,
 }
 
-impl<'a> SnapshotWriter<'a> {
+impl<O: FnMut(Bytes)> SnapshotWriter<O> {
     /// Writes the header. Pieces go to `out`.
-    pub fn begin(out: &'a mut dyn FnMut(Bytes)) -> SnapshotWriter<'a> {
+    pub fn begin(out: O) -> SnapshotWriter<O> {
         let sum = simd_adler32::Adler32::new();
         let mut writer = SnapshotWriter { out, buffer: BytesMut::with_capacity(2 * PIECE), summed: 0, sum };
         writer.put(&MAGIC);
@@ -278,6 +347,8 @@ struct AclKeys {
     /// Holds the lists, so that no address is used twice.
     lists: Vec<(i64, Arc<[Acl]>)>,
     by_address: BTreeMap<usize, i64>,
+    /// What the znodes take in a snapshot, in bytes: that walk is for both.
+    znode_bytes: u64,
 }
 
 impl AclKeys {
@@ -285,6 +356,7 @@ impl AclKeys {
         let mut keys = AclKeys::default();
         let open = [Acl::world(perms::ALL)];
         tree.walk(&mut |node| {
+            keys.znode_bytes += (76 + node.path.len() + node.data.map_or(0, <[u8]>::len)) as u64;
             let address = address(node.acl);
             if keys.by_address.contains_key(&address) {
                 return;
@@ -310,7 +382,37 @@ fn address(list: &Arc<[Acl]>) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use zabra_actors::types::{CreateKind, Txn, TxnBody, TxnHeader};
+
     use super::*;
+
+    #[test]
+    fn made_one_by_one_the_pieces_are_the_same_and_as_many_as_was_said() {
+        let mut tree = Tree::new();
+        for counter in 1..=40_u32 {
+            let header = TxnHeader { session: SessionId(7), cxid: 0, zxid: Zxid(counter.into()), time: 1 };
+            let body = match counter {
+                1 => TxnBody::CreateSession { timeout_ms: 5000 },
+                _ => TxnBody::Create {
+                    kind: CreateKind::Create,
+                    path: format!("/n{counter}").into(),
+                    // Null, empty, and larger than pieces.
+                    data: (counter % 3 > 0).then(|| Bytes::from(vec![1; PIECE * (counter as usize % 4)])),
+                    acl: vec![Acl::world(i32::try_from(counter % 7).unwrap())],
+                    ephemeral: counter % 2 == 0,
+                    parent_cversion: 1,
+                },
+            };
+            tree.apply(&Txn { header, body, digest: None }, &mut Vec::new());
+        }
+        let mut all = Vec::new();
+        encode(&tree, &mut |piece| all.push(piece));
+        let pieces = TreePieces::of(Box::new(tree));
+        let total = pieces.total();
+        let made: Vec<Bytes> = pieces.collect();
+        assert!(made == all && all.len() > 20);
+        assert_eq!(total, made.iter().map(|piece| piece.len() as u64).sum::<u64>());
+    }
 
     #[test]
     fn pieces_are_of_one_size_and_never_empty() {

@@ -73,14 +73,6 @@ impl Peer {
         }
     }
 
-    /// Returns when less than `weight` bytes wait for this peer, or there is no link.
-    pub(super) fn wait_below(&self, weight: usize) {
-        let room = self.slot().outbox.as_ref().map(Outbox::room);
-        if let Some(room) = room {
-            room.wait_below(weight);
-        }
-    }
-
     /// A new link takes the place of the old one, if any.
     fn begin(&self) -> (u64, Drain<Frame>) {
         let (outbox, drain) = outbox(MAX_QUEUED);

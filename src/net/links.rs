@@ -137,17 +137,7 @@ impl Links {
     }
 }
 
-/// What a snapshot may have waiting for a peer, in bytes: enough to keep a fast network busy, little beside
-/// what proposals and pings behind it can bear to wait for.
-const SNAPSHOT_BACKLOG: usize = 4 << 20;
-
 impl PeerLinks for Links {
-    fn wait_for_room(&self, to: Sid) {
-        if let Some(peer) = self.inner.peers.get(&to) {
-            peer.wait_below(SNAPSHOT_BACKLOG);
-        }
-    }
-
     fn send(&self, to: &[(Sid, Tenure)], packet: &Packet) {
         let mut encoded: Option<Result<Bytes, String>> = None;
         for (sid, tenure) in to {

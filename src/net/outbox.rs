@@ -5,8 +5,8 @@
 //! Nothing is ever dropped from the middle: after the first item that found the queue full no other is
 //! taken, so what the other side gets is a prefix of what was said.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{Arc, Condvar, Mutex};
 
 use tokio::sync::{Notify, mpsc};
 
@@ -22,9 +22,6 @@ pub(super) fn outbox<T>(limit: usize) -> (Outbox<T>, Drain<T>) {
         limit,
         over: AtomicBool::new(false),
         told: Notify::new(),
-        waiting: AtomicBool::new(false),
-        lock: Mutex::new(()),
-        less: Condvar::new(),
     });
     (Outbox { sender, fill: fill.clone() }, Drain { receiver, fill, batch: Vec::new() })
 }
@@ -37,46 +34,12 @@ struct Fill {
     /// It has been given up: nothing is taken any more.
     over: AtomicBool,
     told: Notify,
-    /// A thread waits for room.
-    waiting: AtomicBool,
-    lock: Mutex<()>,
-    less: Condvar,
 }
 
 impl Fill {
     fn give_up(&self) {
         self.over.store(true, SeqCst);
         self.told.notify_one();
-        self.wake_thread();
-    }
-
-    fn wake_thread(&self) {
-        if self.waiting.load(SeqCst) {
-            drop(self.lock.lock().expect("no holder of this lock panics"));
-            self.less.notify_all();
-        }
-    }
-}
-
-/// Says when a queue has room, to a thread that may block.
-pub(super) struct Room(Arc<Fill>);
-
-impl Room {
-    /// Returns when less than `weight` bytes wait, or the queue is given up.
-    pub(super) fn wait_below(&self, weight: usize) {
-        let fill = &self.0;
-        let is_full = || fill.weight.load(SeqCst) >= weight && !fill.over.load(SeqCst);
-        if !is_full() {
-            return;
-        }
-        let mut guard = fill.lock.lock().expect("no holder of this lock panics");
-        // Told first, looked at afterwards: whoever makes room in between finds the flag and has to wait
-        // for the lock, which this thread only gives up while it waits.
-        fill.waiting.store(true, SeqCst);
-        while is_full() {
-            guard = fill.less.wait(guard).expect("no holder of this lock panics");
-        }
-        fill.waiting.store(false, SeqCst);
     }
 }
 
@@ -99,11 +62,6 @@ impl<T> Outbox<T> {
         // It fails when the writer is gone: the socket is closed, and the closing is told elsewhere.
         let _ = self.sender.send((item, weight));
         true
-    }
-
-    /// To wait for room on another thread.
-    pub(super) fn room(&self) -> Room {
-        Room(self.fill.clone())
     }
 
     /// Gives the queue up: its writer stops in the middle of whatever it writes.
@@ -135,7 +93,6 @@ impl<T> Drain<T> {
     pub(super) fn written(&self, weight: usize) {
         let before = self.fill.weight.fetch_sub(weight, SeqCst);
         assert!(before >= weight, "more was written than said: {weight} of {before} bytes");
-        self.fill.wake_thread();
     }
 
     /// To wait for the end while this end is in use.
@@ -204,23 +161,5 @@ mod tests {
             let weight = drain.next(&mut Vec::new()).await.expect("an item");
             drain.written(weight);
         }
-    }
-
-    #[tokio::test]
-    async fn a_thread_waits_for_room_or_for_the_end() {
-        let (outbox, mut drain) = outbox(100);
-        assert!(outbox.push(1, 60));
-        let room = outbox.room();
-        let waiting = std::thread::spawn(move || room.wait_below(50));
-        let weight = drain.next(&mut Vec::new()).await.expect("an item");
-        assert!(!waiting.is_finished(), "it was taken, but not written");
-        drain.written(weight);
-        waiting.join().expect("there is room now");
-
-        assert!(outbox.push(2, 60));
-        let room = outbox.room();
-        let waiting = std::thread::spawn(move || room.wait_below(50));
-        drop(drain);
-        waiting.join().expect("there will never be room");
     }
 }

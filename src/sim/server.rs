@@ -15,7 +15,7 @@ use zabra_actors::core::prepare::Rules;
 use zabra_actors::core::quorum::Ensemble;
 use zabra_actors::core::replica::{LocalSessions, Settings, session_id_base};
 use zabra_actors::core::tree::Tree;
-use zabra_actors::ports::{OnFault, Recovered, Room, SnapStore, TxnStore, WallClock, Witness};
+use zabra_actors::ports::{OnFault, Pieces, Recovered, Room, SnapStore, TxnStore, WallClock, Witness};
 use zabra_actors::stats::Stats;
 use zabra_actors::types::{Entry, Epoch, Epochs, Fault, Sid, WallMillis, Zxid};
 
@@ -298,8 +298,8 @@ impl<S: SnapStore> SnapStore for WatchedSnaps<S> {
         self.store.save(tree)
     }
 
-    fn encode(&mut self, tree: &Tree, out: &mut dyn FnMut(bytes::Bytes)) {
-        self.store.encode(tree, out);
+    fn pieces(&mut self, tree: Box<Tree>) -> Box<dyn Pieces> {
+        self.store.pieces(tree)
     }
 
     fn receive(&mut self, piece: bytes::Bytes) -> Result<(), Fault> {

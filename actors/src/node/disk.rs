@@ -81,6 +81,14 @@ impl Node {
 
     pub(super) fn snapshot_done(&mut self, done: SnapDone) {
         match done {
+            SnapDone::Sent { to, learner, pieces } => {
+                if let State::Leading { leader, .. } = &self.state {
+                    leader.do_send(leader::Input::SnapshotMoves { to, tenure: learner, pieces });
+                }
+            }
+            SnapDone::Received { tenure, pieces } => {
+                self.answer_role(tenure, None, Some(learner::Input::Stored { pieces }));
+            }
             SnapDone::Streamed { to, learner } => {
                 if let State::Leading { leader, .. } = &self.state {
                     leader.do_send(leader::Input::SnapshotSent { to, tenure: learner });

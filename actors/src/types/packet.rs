@@ -43,8 +43,13 @@ pub enum Packet {
     Trunc { to: Zxid },
     /// ld→L: forget your tree; this one follows, as of this zxid.
     Snap { zxid: Zxid },
+    /// ld→L, before the first piece: how large the snapshot is.
+    SnapSize { bytes: u64 },
     /// ld→L: a piece of the snapshot, in Apache's format; empty at the end.
     SnapChunk(Bytes),
+    /// L→ld: so many more pieces are on the disk, and as many may follow: see [`SNAP_WINDOW`]. (In Apache the socket
+    /// fills up.)
+    SnapTaken { pieces: u32 },
     /// ld→L: this is the whole history of the epoch so far.
     NewLeader { epoch: Epoch },
     /// ld→L: a quorum has taken over the history; serve. All up to `committed` may be applied.
@@ -79,6 +84,10 @@ pub enum Packet {
     Goodbye { reason: String },
 }
 
+/// Pieces of a snapshot that may be on their way to a learner: sent, and not yet on its disk. At 64 KiB each it is
+/// what a snapshot takes of the memory of both sides, however large it is; enough for a wide network.
+pub const SNAP_WINDOW: u32 = 32;
+
 impl Packet {
     /// Its name in ZooKeeper's protocol, for messages about it.
     pub fn name(&self) -> &'static str {
@@ -91,7 +100,9 @@ impl Packet {
             Packet::Diff { .. } => "DIFF",
             Packet::Trunc { .. } => "TRUNC",
             Packet::Snap { .. } => "SNAP",
+            Packet::SnapSize { .. } => "the size of SNAP",
             Packet::SnapChunk(_) => "a piece of SNAP",
+            Packet::SnapTaken { .. } => "SNAPTAKEN",
             Packet::NewLeader { .. } => "NEWLEADER",
             Packet::UpToDate { .. } => "UPTODATE",
             Packet::Proposal(_) => "PROPOSAL",

@@ -40,6 +40,10 @@ impl LeaderSubject {
                 Input::Synced { zxid }
             }
             "saved" => Input::EpochsSaved(self.saving),
+            "snapshot-moves" => {
+                let (to, tenure) = words.stay();
+                Input::SnapshotMoves { to, tenure, pieces: words.number("pieces") as u32 }
+            }
             "snapshot-sent" => {
                 let (to, tenure) = words.stay();
                 Input::SnapshotSent { to, tenure }
@@ -75,6 +79,7 @@ fn packet(words: &Words) -> Packet {
         "OBSERVERINFO" => Packet::ObserverInfo { accepted: words.epoch("accepted") },
         "ACKEPOCH" => Packet::AckEpoch { last: words.zxid("last"), current: words.epoch_option("current") },
         "ACK" => Packet::Ack { zxid: words.zxid_at(1) },
+        "SNAPTAKEN" => Packet::SnapTaken { pieces: words.number("pieces") as u32 },
         "PING" => {
             let touched = if session == SessionId::NONE { vec![] } else { vec![(session, 30_000)] };
             Packet::Ping { number: words.number_or("number", 0), touched }

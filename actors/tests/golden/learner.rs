@@ -49,6 +49,7 @@ impl LearnerSubject {
             }
             "saved" => Input::EpochsSaved(self.saving),
             "truncated" => Input::Truncated { zxid: words.zxid_at(0) },
+            "stored" => Input::Stored { pieces: words.number("pieces") as u32 },
             "installed" => Input::Installed { zxid: (!words.has("none")).then(|| words.zxid_at(0)) },
             "forward" => {
                 let op = Op::Delete { path: "/a".into(), version: -1 };
@@ -83,6 +84,7 @@ fn packet(words: &Words) -> Packet {
         "DIFF" => Packet::Diff { last: words.zxid_at(0) },
         "TRUNC" => Packet::Trunc { to: words.zxid_at(0) },
         "SNAP" => Packet::Snap { zxid: words.zxid_at(0) },
+        "SNAPSIZE" => Packet::SnapSize { bytes: words.number("bytes") },
         "PIECE" => Packet::SnapChunk(Bytes::from_static(b"piece")),
         "LAST-PIECE" => Packet::SnapChunk(Bytes::new()),
         "LARGE-PROPOSAL" => {

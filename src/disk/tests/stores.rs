@@ -121,7 +121,7 @@ fn a_leaders_snapshot_replaces_everything() {
     let (mut txns, mut snaps) = stores(&disk);
     txns.recover().unwrap();
     let mut pieces = Vec::new();
-    snaps.encode(&leader, &mut |piece| pieces.push(piece));
+    pieces.extend(snaps.pieces(Box::new(leader.clone())));
     pieces.into_iter().for_each(|piece| snaps.receive(piece).unwrap());
     let tree = snaps.install(leader.zxid()).unwrap().unwrap();
     assert_eq!(tree.digest(), leader.digest());
@@ -139,7 +139,7 @@ fn what_is_no_snapshot_of_that_zxid_is_not_installed() {
     snaps.receive(Bytes::from_static(b"BenWasHere")).unwrap();
     assert!(snaps.install(Zxid(10)).unwrap().is_none());
     let mut pieces = Vec::new();
-    snaps.encode(&leader, &mut |piece| pieces.push(piece));
+    pieces.extend(snaps.pieces(Box::new(leader.clone())));
     pieces.into_iter().for_each(|piece| snaps.receive(piece).unwrap());
     assert!(snaps.install(Zxid(11)).unwrap().is_none(), "it is of 10");
     assert_eq!(names(&disk), before);
@@ -292,7 +292,7 @@ fn a_wrong_tree_is_noted_until_a_leaders_snapshot_has_replaced_it() {
     let (mut txns, mut snaps) = stores(&disk);
     let found = txns.recover().unwrap();
     let mut pieces = Vec::new();
-    snaps.encode(&found.tree, &mut |piece| pieces.push(piece));
+    pieces.extend(snaps.pieces(Box::new(found.tree.clone())));
     pieces.into_iter().for_each(|piece| snaps.receive(piece).unwrap());
     let zxid = found.tree.zxid();
     assert!(snaps.install(zxid).unwrap().is_some());

@@ -65,13 +65,16 @@ impl Broadcast {
                     Heard::Packet(packet) => self.on_packet(from, tenure, packet, out),
                 }
             }
-            Input::LinkDown { peer } => self.common.learners.forget(peer),
+            Input::LinkDown { peer } => self.common.learners.forget(peer, out),
             Input::Propose(entries) => self.propose(entries, out),
             Input::Sync => self.on_sync(Syncer::Own, out),
             Input::Synced { zxid } => {
                 self.common.on_synced(zxid);
                 self.commit(out);
                 self.release_syncs(out);
+            }
+            Input::SnapshotMoves { to, tenure, pieces } => {
+                self.common.learners.moves(self.common.now, to, tenure, pieces);
             }
             Input::SnapshotSent { to, tenure } => {
                 self.common.learners.release(self.common.now, to, tenure, out);
@@ -322,7 +325,7 @@ mod tests {
     fn syncs_of_learners_are_bounded() {
         let mut phase = broadcast(7);
         let (sid, tenure) = (Sid(2), Tenure(1));
-        assert!(phase.common.learners.admit(0, sid, tenure, Kind::Observer, EPOCH));
+        assert!(phase.common.learners.admit(0, sid, tenure, Kind::Observer, EPOCH, &mut Vec::new()));
         let mut out = Vec::new();
         phase.propose(vec![entry(8)], &mut out);
         for _ in 0..MAX_PENDING_SYNCS {

@@ -129,7 +129,7 @@ impl Common {
                 match packet {
                     // A learner leaves.
                     Packet::Goodbye { reason } => {
-                        self.learners.forget(from);
+                        self.learners.forget(from, out);
                         out.push(Effect::Note(format!("learner {from} leaves: {reason}")));
                         Heard::Nothing
                     }
@@ -142,6 +142,13 @@ impl Common {
                         }
                         self.learners.answered(from, number, out);
                         Heard::Answer
+                    }
+                    // Pieces of its snapshot are on its disk. Of the last ones nobody waits to hear.
+                    Packet::SnapTaken { pieces } if matches!(stage, Stage::Synchronizing { snap: true }) => {
+                        if self.learners.taken(from, pieces) {
+                            out.push(Effect::SnapshotTaken { to: from, tenure, pieces });
+                        }
+                        Heard::Nothing
                     }
                     packet => Heard::Packet(packet),
                 }
@@ -173,7 +180,7 @@ impl Common {
             out.push(Effect::Note(format!("learner refused: {reason}")));
             return Heard::Nothing;
         }
-        if !self.learners.admit(self.now, from, tenure, kind, accepted) {
+        if !self.learners.admit(self.now, from, tenure, kind, accepted, out) {
             return Heard::Nothing; // an older stay's, overtaken by a newer one
         }
         out.push(Effect::Note(format!("learner {from} has come: {kind:?}, accepted epoch {accepted}")));

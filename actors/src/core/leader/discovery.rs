@@ -39,7 +39,7 @@ impl Discovery {
                 }
             }
             Input::LinkDown { peer } => {
-                self.common.learners.forget(peer);
+                self.common.learners.forget(peer, out);
                 self.into()
             }
             Input::EpochsSaved(epochs) => {
@@ -54,6 +54,7 @@ impl Discovery {
             Input::Synced { .. }
             | Input::Propose(_)
             | Input::Sync
+            | Input::SnapshotMoves { .. }
             | Input::SnapshotSent { .. }
             | Input::Revalidated { .. }
             | Input::DiskLow(_)

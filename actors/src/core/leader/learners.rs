@@ -64,6 +64,8 @@ impl Stage {
 struct Held {
     packets: Vec<Packet>,
     bytes: usize,
+    /// Pieces that are sent and not on its disk. Its word of one may come before ours.
+    in_flight: i64,
 }
 
 /// One learner's stay.
@@ -108,6 +110,7 @@ impl Learners {
         tenure: Tenure,
         kind: Kind,
         accepted: Epoch,
+        out: &mut Vec<Effect>,
     ) -> bool {
         if self.all.get(&from).is_some_and(|old| old.tenure >= tenure) {
             return false;
@@ -124,6 +127,7 @@ impl Learners {
             watched: None,
             held: None,
         };
+        self.remove(from, out);
         self.all.insert(from, learner);
         true
     }
@@ -153,13 +157,22 @@ impl Learners {
     }
 
     /// It is gone by itself.
-    pub(super) fn forget(&mut self, sid: Sid) {
-        self.all.remove(&sid);
+    pub(super) fn forget(&mut self, sid: Sid, out: &mut Vec<Effect>) {
+        self.remove(sid, out);
+    }
+
+    /// Its stay is over, and with it what is under way to it.
+    fn remove(&mut self, sid: Sid, out: &mut Vec<Effect>) -> Option<Learner> {
+        let learner = self.all.remove(&sid)?;
+        if learner.is_held() {
+            out.push(Effect::StopSnapshot { to: sid, tenure: learner.tenure });
+        }
+        Some(learner)
     }
 
     /// It is told to go.
     pub(super) fn drop(&mut self, sid: Sid, reason: &str, out: &mut Vec<Effect>) {
-        if let Some(learner) = self.all.remove(&sid) {
+        if let Some(learner) = self.remove(sid, out) {
             goodbye(sid, learner.tenure, reason, out);
             out.push(Effect::Note(format!("learner {sid} is dropped: {reason}")));
         }
@@ -169,9 +182,12 @@ impl Learners {
     pub(super) fn dismiss_all(&mut self, reason: &str, out: &mut Vec<Effect>) {
         let to: Vec<_> = self.iter().map(|(sid, learner)| (sid, learner.tenure)).collect();
         if !to.is_empty() {
-            out.push(Effect::Send { to, packet: Packet::Goodbye { reason: reason.to_owned() } });
+            let packet = Packet::Goodbye { reason: reason.to_owned() };
+            out.push(Effect::Send { to: to.clone(), packet });
         }
-        self.all.clear();
+        for (sid, _) in to {
+            self.remove(sid, out);
+        }
     }
 
     /// One packet for one learner.
@@ -254,6 +270,27 @@ impl Learners {
             assert!(learner.held.is_none(), "one snapshot at a time is sent to {sid}");
             learner.held = Some(Held::default());
         }
+    }
+
+    /// More pieces of its snapshot are on their way. Only while it owes a word for one is it to hurry.
+    pub(super) fn moves(&mut self, now: Millis, sid: Sid, tenure: Tenure, pieces: u32) {
+        let Some(learner) = self.all.get_mut(&sid).filter(|learner| learner.tenure == tenure) else {
+            return; // it went meanwhile
+        };
+        let Some(held) = &mut learner.held else { return };
+        if held.in_flight <= 0 {
+            learner.heard = now;
+        }
+        held.in_flight += i64::from(pieces);
+    }
+
+    /// It has taken pieces of its snapshot. False: it has been sent as a whole before.
+    pub(super) fn taken(&mut self, sid: Sid, pieces: u32) -> bool {
+        let held = self.all.get_mut(&sid).and_then(|learner| learner.held.as_mut());
+        held.is_some_and(|held| {
+            held.in_flight -= i64::from(pieces);
+            true
+        })
     }
 
     /// Its snapshot is on its way, all of it: what has waited follows.
@@ -349,7 +386,14 @@ impl Learner {
         match self.stage {
             // These wait for the leader.
             Stage::Waiting | Stage::Promised { .. } => None,
-            Stage::Synchronizing { .. } if self.is_held() => None,
+            Stage::Synchronizing { .. } if let Some(held) = &self.held => {
+                (held.in_flight > 0 && since(self.heard) > timing.init_limit_ms).then(|| {
+                    format!(
+                        "no piece of its snapshot was taken within init_limit ({} ms)",
+                        timing.init_limit_ms
+                    )
+                })
+            }
             Stage::Promising | Stage::Synchronizing { .. } => (since(self.since) > timing.init_limit_ms)
                 .then(|| format!("no answer within init_limit ({} ms)", timing.init_limit_ms)),
             Stage::Acked | Stage::InStep if since(self.heard) > timing.sync_limit_ms => {
@@ -408,7 +452,7 @@ mod tests {
     fn a_learner_that_would_need_too_much_memory_is_dropped() {
         let (sid, tenure) = (Sid(2), Tenure(1));
         let mut learners = Learners::new(Sid(1));
-        assert!(learners.admit(0, sid, tenure, Kind::Follower, Epoch(1)));
+        assert!(learners.admit(0, sid, tenure, Kind::Follower, Epoch(1), &mut Vec::new()));
         learners.get_mut(sid).unwrap().enter(0, Stage::Synchronizing { snap: true });
         learners.hold(sid);
         let (packet, mut out) = (large_proposal(1 << 20), Vec::new());
@@ -418,7 +462,14 @@ mod tests {
         assert!(out.is_empty() && learners.count() == 1, "63 MiB may wait");
         learners.broadcast(Kind::Follower, packet.clone(), &mut out);
         assert_eq!(learners.count(), 0, "64 MiB and what the packets weigh themselves may not");
-        assert!(matches!(&out[0], Effect::Send { packet: Packet::Goodbye { .. }, .. }), "{out:?}");
+        let said = [&out[0], &out[1]];
+        assert!(
+            matches!(
+                said,
+                [Effect::StopSnapshot { .. }, Effect::Send { packet: Packet::Goodbye { .. }, .. }]
+            ),
+            "{out:?}"
+        );
         out.clear();
         learners.release(0, sid, tenure, &mut out);
         assert!(out.is_empty(), "its snapshot was sent for nothing");

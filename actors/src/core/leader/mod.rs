@@ -85,6 +85,8 @@ pub enum Input {
     Synced { zxid: Zxid },
     /// The epoch files hold this.
     EpochsSaved(Epochs),
+    /// So many more pieces of the snapshot for this learner are on their way; it owes an answer for each.
+    SnapshotMoves { to: Sid, tenure: Tenure, pieces: u32 },
     /// All pieces of the snapshot for this learner are on their way, behind all packets sent before.
     SnapshotSent { to: Sid, tenure: Tenure },
     /// The replica's word on a session that a learner asked about.
@@ -110,6 +112,10 @@ pub enum Effect {
     /// Stream the replica's tree, as it is after all Commit effects before this one, to a learner, as
     /// SnapChunks with an empty one at the end; answered by SnapshotSent. The tree is at `zxid`.
     SendSnapshot { to: Sid, tenure: Tenure, zxid: Zxid },
+    /// The learner has so many more pieces on its disk.
+    SnapshotTaken { to: Sid, tenure: Tenure, pieces: u32 },
+    /// The learner is gone in the middle of it, or the leadership is over.
+    StopSnapshot { to: Sid, tenure: Tenure },
     /// Apply these. A quorum has them; but before Serve a leader may have to take its whole log into a tree
     /// that nobody is served from, so a tree must not be saved as a snapshot until Serve.
     Commit(Vec<Arc<Entry>>),

@@ -51,7 +51,7 @@ impl Synchronization {
                 }
             }
             Input::LinkDown { peer } => {
-                self.common.learners.forget(peer);
+                self.common.learners.forget(peer, out);
                 self.into()
             }
             Input::EpochsSaved(epochs) => {
@@ -60,6 +60,10 @@ impl Synchronization {
                     self.acked.insert(self.common.ensemble.me);
                 }
                 self.conclude(out)
+            }
+            Input::SnapshotMoves { to, tenure, pieces } => {
+                self.common.learners.moves(self.common.now, to, tenure, pieces);
+                self.into()
             }
             Input::SnapshotSent { to, tenure } => {
                 self.common.learners.release(self.common.now, to, tenure, out);

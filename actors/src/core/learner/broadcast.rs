@@ -81,7 +81,10 @@ impl Broadcast {
                 }
             }
             // Late, from an older role: neither log nor epochs are changed in this phase but by appending.
-            Input::EpochsSaved(_) | Input::Truncated { .. } | Input::Installed { .. } => {}
+            Input::EpochsSaved(_)
+            | Input::Truncated { .. }
+            | Input::Stored { .. }
+            | Input::Installed { .. } => {}
         }
         self.into()
     }

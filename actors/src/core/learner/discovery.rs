@@ -79,6 +79,7 @@ impl Discovery {
             // Nothing was logged, cut, installed or served yet: these are late, from an older role.
             Input::Synced { .. }
             | Input::Truncated { .. }
+            | Input::Stored { .. }
             | Input::Installed { .. }
             | Input::Forward(_)
             | Input::Sync

@@ -81,6 +81,8 @@ pub enum Input {
     EpochsSaved(Epochs),
     /// The log ends at `zxid` now, and so does the tree at the latest.
     Truncated { zxid: Zxid },
+    /// So many more pieces of the leader's snapshot are on the disk.
+    Stored { pieces: u32 },
     /// The leader's snapshot is durable and is the replica's tree now. `None`: its bytes made no sense.
     Installed { zxid: Option<Zxid> },
     /// Writes of the own clients.
@@ -115,7 +117,9 @@ pub enum Effect {
     /// Cut log and snapshots after `to`; if the tree is beyond it (`reload`), load it anew. Answered by
     /// Truncated.
     Truncate { to: Zxid, reload: bool },
-    /// A piece of the leader's snapshot.
+    /// The leader's snapshot comes, in pieces of so many bytes altogether.
+    Expect { bytes: u64 },
+    /// A piece of the leader's snapshot; answered by Stored.
     Receive(Bytes),
     /// That was the last piece: verify, make durable, reset the log, give the tree to the replica.
     /// Answered by Installed.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::broadcast::Broadcast;
 use super::common::Common;
 use super::{Effect, Input, State};
-use crate::types::{Epoch, Epochs, Millis, Packet, Phase, Zxid};
+use crate::types::{Epoch, Epochs, Millis, Packet, Phase, SNAP_WINDOW, Zxid};
 
 /// What may wait here while the disk cuts the log or installs a snapshot, in bytes: as much as a leader
 /// holds back for a learner.
@@ -25,8 +25,8 @@ enum Stage {
     Waiting,
     /// The leader's plan is impossible here and SNAP asked for: everything before that belongs to the old plan.
     Refusing,
-    /// Pieces of the snapshot come.
-    Receiving { zxid: Zxid },
+    /// Pieces of the snapshot come; so many are not on the disk yet.
+    Receiving { zxid: Zxid, pieces: u32 },
     /// The disk cuts the log or installs the snapshot: whatever comes waits.
     Settling(Held),
     /// Entries come, and NEWLEADER at their end.
@@ -97,6 +97,10 @@ impl Synchronization {
                 false => self.into(), // another role's answer
             },
             Input::Truncated { .. } => self.on_settled(out),
+            Input::Stored { pieces } => {
+                self.on_stored(pieces, out);
+                self.into()
+            }
             Input::Installed { zxid: Some(zxid) } => {
                 self.common.history.reset(zxid);
                 self.common.resync = false;
@@ -160,7 +164,7 @@ impl Synchronization {
             // This log has an end that the leader's has not.
             Packet::Trunc { to } => self.truncate(to, out),
             // The tree comes as a whole.
-            Packet::Snap { zxid } => self.stage = Stage::Receiving { zxid },
+            Packet::Snap { zxid } => self.stage = Stage::Receiving { zxid, pieces: 0 },
             // It breaks the protocol.
             packet => return self.out_of_turn(&packet, out),
         }
@@ -190,18 +194,38 @@ impl Synchronization {
 
     /// The snapshot comes in pieces; an empty one ends it.
     fn on_piece(mut self, packet: Packet, out: &mut Vec<Effect>) -> State {
-        match (packet, &self.stage) {
-            (Packet::SnapChunk(piece), Stage::Receiving { zxid }) if piece.is_empty() => {
+        match (packet, &mut self.stage) {
+            (Packet::SnapSize { bytes }, _) => {
+                out.push(Effect::Expect { bytes });
+                self.into()
+            }
+            (Packet::SnapChunk(piece), Stage::Receiving { zxid, .. }) if piece.is_empty() => {
                 out.push(Effect::Install { zxid: *zxid });
                 self.stage = Stage::Settling(Held::default());
                 self.into()
             }
-            (Packet::SnapChunk(piece), _) => {
+            // More than this side has asked for would be in nobody's count.
+            (Packet::SnapChunk(_), Stage::Receiving { pieces: SNAP_WINDOW, .. }) => {
+                let reason =
+                    format!("more than {SNAP_WINDOW} pieces of a snapshot came that are not stored yet");
+                State::over(self.common, reason, out)
+            }
+            (Packet::SnapChunk(piece), Stage::Receiving { pieces, .. }) => {
+                *pieces += 1;
                 out.push(Effect::Receive(piece));
                 self.into()
             }
             // It breaks the protocol.
             (packet, _) => self.out_of_turn(&packet, out),
+        }
+    }
+
+    /// There is room for as many again. This server's disk is at work, whatever the leader is waiting for.
+    fn on_stored(&mut self, stored: u32, out: &mut Vec<Effect>) {
+        if let Stage::Receiving { pieces, .. } = &mut self.stage {
+            *pieces = pieces.checked_sub(stored).expect("the disk answers only what it was asked, and once");
+            self.progress = self.common.now;
+            out.push(Effect::Send(Packet::SnapTaken { pieces: stored }));
         }
     }
 

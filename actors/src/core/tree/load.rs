@@ -10,22 +10,46 @@ use super::{NodeView, PersistedStat, Tree};
 use crate::core::paths;
 use crate::types::{Acl, SessionId, Zxid, perms};
 
+/// A walk over every znode of a tree that does not change meanwhile, a step at a time: depth first, a parent before
+/// its children.
+pub struct Walk {
+    /// Where it stands; `None` before the root.
+    at: Option<NodeId>,
+    path: String,
+}
+
+impl Walk {
+    /// A walk that has not begun.
+    pub fn begin() -> Walk {
+        Walk { at: None, path: String::new() }
+    }
+
+    /// The next znode. Behind the last one it begins anew.
+    pub fn next<'a>(&'a mut self, tree: &'a Tree) -> Option<NodeView<'a>> {
+        let Walk { at, path } = self;
+        let next = match *at {
+            None => Some(ROOT),
+            Some(id) => {
+                let first = tree.slab.get(id).children().first().copied();
+                let next = first.or_else(|| tree.next_sibling(id, path));
+                if let Some(next) = next {
+                    path.push('/');
+                    path.push_str(tree.slab.get(next).name.as_str());
+                }
+                next
+            }
+        };
+        *at = next;
+        next.map(|id| tree.view(id, path))
+    }
+}
+
 impl Tree {
     /// Every znode, depth first, a parent before its children.
     pub fn walk(&self, visit: &mut dyn FnMut(NodeView<'_>)) {
-        let mut path = String::new();
-        let mut at = ROOT;
-        loop {
-            visit(self.view(at, &path));
-            let next = self.slab.get(at).children().first().copied();
-            match next.or_else(|| self.next_sibling(at, &mut path)) {
-                Some(next) => {
-                    path.push('/');
-                    path.push_str(self.slab.get(next).name.as_str());
-                    at = next;
-                }
-                None => return,
-            }
+        let mut walk = Walk::begin();
+        while let Some(view) = walk.next(self) {
+            visit(view);
         }
     }
 

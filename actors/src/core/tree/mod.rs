@@ -40,7 +40,7 @@ pub use self::digest::{DIGEST_VERSION, content_crc, is_digested, node_digest};
 use self::index::Index;
 use self::listing::DigestLog;
 pub use self::listing::{EphemeralPage, EphemeralPlace, SessionPage};
-pub use self::load::TreeLoader;
+pub use self::load::{TreeLoader, Walk};
 pub use self::mortals::{MortalPage, MortalPlace};
 pub use self::node::{MAX_TTL_MS, owner, owner_ttl};
 use self::node::{Node, NodeId, ROOT};

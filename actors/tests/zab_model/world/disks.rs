@@ -94,10 +94,12 @@ impl World {
         let Some(stream) = self.process(sid).and_then(|process| process.streams.pop_front()) else { return };
         let Stream { to, learner, tenure, content } = stream;
         let piece = Bytes::copy_from_slice(&(content as u64).to_be_bytes());
+        self.send(sid, to, learner, Packet::SnapSize { bytes: 8 });
         self.send(sid, to, learner, Packet::SnapChunk(piece));
         self.send(sid, to, learner, Packet::SnapChunk(Bytes::new()));
         if matches!(&self.process(sid).expect("streams").state, State::Leading { tenure: own, .. } if *own == tenure)
         {
+            self.step_leader(sid, leader::Input::SnapshotMoves { to, tenure: learner, pieces: 1 });
             self.step_leader(sid, leader::Input::SnapshotSent { to, tenure: learner });
         }
     }

@@ -178,6 +178,9 @@ impl World {
                 let content = self.snapshots.len() - 1;
                 process.streams.push_back(Stream { to, learner, tenure, content });
             }
+            leader::Effect::StopSnapshot { to, tenure: learner } => {
+                process.streams.retain(|stream| stream.to != to || stream.learner != learner);
+            }
             leader::Effect::Commit(entries) => {
                 process.tree.extend(entries.iter().cloned());
                 if phase == Phase::Broadcast {
@@ -204,6 +207,7 @@ impl World {
             leader::Effect::Forwarded { .. }
             | leader::Effect::Revalidate { .. }
             | leader::Effect::Touched(_)
+            | leader::Effect::SnapshotTaken { .. }
             | leader::Effect::RefuseWrites(_) => {}
             leader::Effect::SyncDone => self.synced(sid),
         }
@@ -249,6 +253,7 @@ impl World {
             learner::Effect::Receive(piece) => {
                 let number = u64::from_be_bytes(piece[..].try_into().expect("a piece is a number"));
                 process.receiving = Some(number as usize);
+                self.step_learner(sid, learner::Input::Stored { pieces: 1 });
             }
             learner::Effect::Install { zxid } => {
                 let number = process.receiving.take().expect("a snapshot has a piece");
@@ -270,7 +275,9 @@ impl World {
             }
             learner::Effect::StandDown { reason } => self.stand_down(sid, &reason),
             learner::Effect::SyncDone => self.synced(sid),
-            learner::Effect::Revalidated { .. } | learner::Effect::RefuseWrites(_) => {}
+            learner::Effect::Revalidated { .. }
+            | learner::Effect::RefuseWrites(_)
+            | learner::Effect::Expect { .. } => {}
         }
     }
 

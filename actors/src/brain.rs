@@ -1,6 +1,7 @@
 //! Starts the actors of one server and tells them of each other. The only place that knows all of them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::prelude::*;
 use slog::{Logger, o};
@@ -20,7 +21,7 @@ use crate::replica::{Neighbours, Outside, Replica};
 use crate::session_tracker::{ReportTo, SessionTracker};
 use crate::snapshotter::Snapshotter;
 use crate::stats::Stats;
-use crate::turn::{Halt, Monotonic};
+use crate::turn::{Halt, Monotonic, Pause};
 use crate::txn_log::TxnLog;
 use crate::types::Millis;
 use crate::watch_manager::WatchManager;
@@ -85,6 +86,12 @@ impl Running {
     pub fn halt(&self) {
         self.node.do_send(Halt);
         self.watch_manager.do_send(Halt);
+    }
+
+    /// Stands still for so long, as far as peers, disks and time are concerned; what comes from clients is for
+    /// the caller to hold back.
+    pub fn pause(&self, time: Duration) {
+        self.node.do_send(Pause(time));
     }
 }
 

@@ -38,7 +38,7 @@ use crate::role::{RoleEnded, Serving, Surroundings};
 use crate::session_tracker::SessionTracker;
 use crate::snapshotter::{SnapDone, SnapOrder, Snapshotter};
 use crate::stats::Stats;
-use crate::turn::{Halt, Meter, Monotonic, Turns, work_in_turns};
+use crate::turn::{Halt, Meter, Monotonic, Pause, Turns, work_in_turns};
 use crate::txn_log::{LogDone, LogOrder, TxnLog};
 use crate::types::{Envelope, Epochs, Membership, Millis, Packet, Phase, ServerState, Sid, Tenure, Zxid};
 use divergence::Trust;
@@ -544,6 +544,14 @@ impl Handler<SnapDone> for Node {
     fn handle(&mut self, done: SnapDone, _: &mut Self::Context) {
         self.meter.message();
         self.snapshot_done(done);
+    }
+}
+
+impl Handler<Pause> for Node {
+    type Result = ();
+
+    fn handle(&mut self, pause: Pause, ctx: &mut Self::Context) {
+        ctx.wait(tokio::time::sleep(pause.0).into_actor(self));
     }
 }
 

@@ -65,6 +65,12 @@ where
 #[rtype(result = "()")]
 pub struct Halt;
 
+/// The process stands still for so long, as after SIGSTOP: neither time nor packets come to its actors. A stage
+/// direction of the simulator, for Node, by which both come.
+#[derive(Message, Clone, Copy)]
+#[rtype(result = "()")]
+pub struct Pause(pub Duration);
+
 /// Milliseconds since this clock was made. Under the simulator the timer is paused and so is this.
 #[derive(Clone, Copy)]
 pub struct Monotonic(Instant);

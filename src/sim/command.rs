@@ -1,125 +1,285 @@
-//! `zabra sim`: one seed with its story, or many seeds with a progress line.
+//! `zabra sim`: one seed or many, in several processes, with a progress line; of the first run that fails the
+//! story, made as small as can be, and the one command that repeats it.
 
 use std::io::IsTerminal;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
-use super::{Failure, Options, Report, run};
+use super::options::{Options, Scenario};
+use super::shrink::{Failing, shrink};
+use super::worker::{Outcome, Worker, work};
+use super::{Failure, Report, Tell, run};
 
 /// What to simulate.
 #[derive(Args, Clone, Debug)]
 pub struct SimArgs {
-    /// The first seed
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    /// One seed
+    #[arg(long, default_value_t = 0, value_name = "N", conflicts_with = "seeds")]
     pub seed: u64,
-    /// How many seeds, from the first one on
-    #[arg(long, default_value_t = 1, value_name = "COUNT")]
-    pub seeds: u64,
-    /// Voting servers
-    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=9))]
-    pub participants: u8,
+    /// Many seeds, the last one excluded
+    #[arg(long, value_name = "A..B", value_parser = parse_range)]
+    pub seeds: Option<Range<u64>>,
+    /// Processes that run them
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+    pub jobs: u8,
+    /// No seed is begun after this time
+    #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub time: Option<Duration>,
+    /// Which faults there are
+    #[arg(long, default_value = "swarm", value_name = "NAME")]
+    pub scenario: Scenario,
+    /// Voting servers, instead of what the seed decides
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=9))]
+    pub participants: Option<u8>,
     /// Servers that do not vote
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=9))]
-    pub observers: u8,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=9))]
+    pub observers: Option<u8>,
     /// Clients
-    #[arg(long, default_value_t = 3, value_name = "N")]
-    pub clients: u64,
+    #[arg(long, value_name = "N")]
+    pub clients: Option<u8>,
     /// How long faults happen, in simulated seconds
-    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
-    pub fault_seconds: u64,
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    pub seconds: u64,
+    /// Of the faults only those with these numbers, as a failure's command says
+    #[arg(long, value_name = "N,N,...", value_delimiter = ',')]
+    pub only: Option<Vec<usize>>,
+    /// How long a failing run may be made smaller
+    #[arg(long, default_value = "30s", value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub shrink: Duration,
     /// Print the story while it happens
     #[arg(long)]
     pub trace: bool,
     /// Print one JSON object at the end
     #[arg(long)]
     pub json: bool,
+    /// Run what standard input says: for the processes that this command starts
+    #[arg(long, hide = true)]
+    pub worker: bool,
 }
 
-/// What all runs together came to.
-#[derive(Default)]
-struct Total {
-    runs: u64,
-    acknowledged: u64,
-    faults: u64,
-    epochs: u64,
-    syncs: (u64, u64, u64),
-    slowest_recovery_ms: u64,
+fn parse_range(text: &str) -> Result<Range<u64>, String> {
+    let wrong = || format!("{text:?} is not A..B with two numbers, the first one smaller: try 0..1000");
+    let (from, to) = text.split_once("..").ok_or_else(wrong)?;
+    let range = from.parse().map_err(|_| wrong())?..to.parse().map_err(|_| wrong())?;
+    if range.is_empty() { Err(wrong()) } else { Ok(range) }
 }
 
-impl Total {
-    fn add(&mut self, report: &Report) {
-        self.runs += 1;
-        self.acknowledged += report.acknowledged;
-        self.faults += report.faults;
-        self.epochs += report.epochs;
-        self.syncs.0 += report.syncs.0;
-        self.syncs.1 += report.syncs.1;
-        self.syncs.2 += report.syncs.2;
-        self.slowest_recovery_ms = self.slowest_recovery_ms.max(report.recovery_ms);
+impl SimArgs {
+    fn options(&self, seed: u64) -> Options {
+        let SimArgs { scenario, participants, observers, clients, seconds, .. } = *self;
+        Options { seed, scenario, participants, observers, clients, seconds, only: self.only.clone() }
+    }
+
+    fn range(&self) -> Range<u64> {
+        self.seeds.clone().unwrap_or(self.seed..self.seed.saturating_add(1))
     }
 }
 
 /// Runs the simulations, prints what came of them, and returns the exit code: 1 at the first failure.
 pub fn command(args: &SimArgs) -> u8 {
-    let progress = progress(args);
-    let mut total = Total::default();
-    for seed in args.seed..args.seed.saturating_add(args.seeds) {
-        let SimArgs { participants, observers, clients, fault_seconds, trace, .. } = *args;
-        let options = Options { seed, participants, observers, clients, fault_seconds, trace };
-        match run(&options) {
-            Ok(report) => total.add(&report),
-            Err(failure) => {
-                progress.finish_and_clear();
-                print_failure(&failure, args.json);
-                return 1;
-            }
-        }
-        progress.inc(1);
+    if args.worker {
+        work();
+        return 0;
     }
-    progress.finish_and_clear();
-    print_total(&total, args.json);
+    if args.trace {
+        return trace(args);
+    }
+    let (total, failing) = run_all(args);
+    match failing {
+        None => {
+            print_total(&total, args);
+            0
+        }
+        Some(failing) => {
+            report(args, &total, failing);
+            1
+        }
+    }
+}
+
+/// In this process, one after the other, the story as it happens.
+fn trace(args: &SimArgs) -> u8 {
+    for seed in args.range() {
+        if let Err(failure) = run(&args.options(seed), Tell::Print) {
+            println!("seed {seed}: {}\nrepeat with: {} --trace", failure.what, failure.command());
+            return 1;
+        }
+    }
     0
 }
 
-/// A line that moves on a terminal, and none elsewhere.
-fn progress(args: &SimArgs) -> ProgressBar {
-    if args.trace || args.seeds == 1 || !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} seeds, {per_sec}, {eta} to go")
-        .expect("the template is well-formed");
-    ProgressBar::new(args.seeds).with_style(style)
+/// What all runs together came to.
+#[derive(Default)]
+struct Total {
+    sum: Report,
+    seeds: u64,
+    recoveries: Vec<u64>,
+    took: Duration,
 }
 
-fn print_failure(failure: &Failure, json: bool) {
-    if json {
+impl Total {
+    fn add(&mut self, report: &Report) {
+        self.seeds += 1;
+        let Report { writes, epochs, faults, events, virtual_ms, syncs, recovery_ms, trace: _ } = report;
+        let sum = &mut self.sum;
+        sum.writes += writes;
+        sum.epochs += epochs;
+        sum.faults += faults;
+        sum.events += events;
+        sum.virtual_ms += virtual_ms;
+        (sum.syncs.0, sum.syncs.1, sum.syncs.2) =
+            (sum.syncs.0 + syncs.0, sum.syncs.1 + syncs.1, sum.syncs.2 + syncs.2);
+        self.recoveries.push(recovery_ms.0.max(recovery_ms.1));
+    }
+
+    /// Simulated time by the time that one core took for it.
+    fn speed_up(&self, jobs: u8) -> u64 {
+        let took = self.took.as_millis().max(1) as u64 * u64::from(jobs);
+        self.sum.virtual_ms / took
+    }
+
+    fn line(&self, jobs: u8) -> String {
+        let Report { events, virtual_ms, faults, .. } = self.sum;
+        let (seeds, hours) = (self.seeds, virtual_ms as f64 / 3_600_000.0);
+        format!(
+            "{seeds} seeds, {events} events, {hours:.1} virtual hours, {} times faster than real time on a core, \
+             {faults} faults",
+            self.speed_up(jobs)
+        )
+    }
+}
+
+/// All seeds, until one fails or time is up.
+fn run_all(args: &SimArgs) -> (Total, Option<Failing>) {
+    let began = Instant::now();
+    let range = args.range();
+    let (next, stop) = (AtomicU64::new(range.start), AtomicBool::new(false));
+    let mut progress = Progress::new(range.end - range.start);
+    let mut total = Total::default();
+    let mut failing: Option<Failing> = None;
+    std::thread::scope(|scope| {
+        let (sender, outcomes) = mpsc::channel();
+        for _ in 0..args.jobs {
+            let (sender, range, next, stop) = (sender.clone(), range.clone(), &next, &stop);
+            scope.spawn(move || {
+                let mut worker = Worker::default();
+                while !stop.load(Relaxed) && args.time.is_none_or(|time| began.elapsed() < time) {
+                    let seed = next.fetch_add(1, Relaxed);
+                    if seed >= range.end {
+                        return;
+                    }
+                    let options = args.options(seed);
+                    let outcome = worker.run(&options, None);
+                    let _ = sender.send((options, outcome)); // nobody waits after a failure
+                }
+            });
+        }
+        drop(sender);
+        for (options, outcome) in outcomes {
+            let found = match outcome {
+                Ok(Outcome::Well(report)) => {
+                    total.add(&report);
+                    total.took = began.elapsed();
+                    progress.show(&total, args.jobs);
+                    continue;
+                }
+                Ok(Outcome::Found { what, steps }) => Failing { options, what, steps },
+                Err(what) => Failing { options, what, steps: 0 },
+            };
+            stop.store(true, Relaxed);
+            failing.get_or_insert(found);
+        }
+    });
+    progress.end();
+    (total, failing)
+}
+
+/// One line that moves on a terminal, one line every half minute elsewhere.
+struct Progress {
+    bar: Option<ProgressBar>,
+    shown: Instant,
+    of: u64,
+}
+
+impl Progress {
+    fn new(of: u64) -> Progress {
+        let bar = (of > 1 && std::io::stderr().is_terminal()).then(ProgressBar::new_spinner);
+        Progress { bar, shown: Instant::now(), of }
+    }
+
+    fn show(&mut self, total: &Total, jobs: u8) {
+        let pause = Duration::from_millis(if self.bar.is_some() { 100 } else { 30_000 });
+        if self.shown.elapsed() < pause {
+            return;
+        }
+        self.shown = Instant::now();
+        let line = format!("of {}: {}", self.of, total.line(jobs));
+        match &self.bar {
+            Some(bar) => bar.set_message(line),
+            None => eprintln!("{line}"),
+        }
+    }
+
+    fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Of a failing run: as small as can be, its story, how to repeat it.
+fn report(args: &SimArgs, total: &Total, failing: Failing) {
+    let seed = failing.options.seed;
+    eprintln!("seed {seed} fails after {}; making it smaller", total.line(args.jobs));
+    let mut worker = Worker::default();
+    let smaller = shrink(&mut worker, failing.clone(), args.shrink);
+    let mut story = Vec::new();
+    let _ = worker.run(&smaller.options, Some(&mut story)); // what it finds is known
+    let failure = |it: &Failing| Failure {
+        options: it.options.clone(),
+        what: it.what.clone(),
+        steps: it.steps,
+        story: Vec::new(),
+    };
+    let (first, last) = (failure(&failing), failure(&smaller));
+    if args.json {
         let object = serde_json::json!({
-            "seed": failure.options.seed, "failure": failure.what, "repeat": failure.command(),
+            "seed": seed, "failure": last.what, "repeat": last.command(), "first": first.command(),
         });
         println!("{object}");
         return;
     }
-    if !failure.options.trace {
-        failure.story.iter().for_each(|line| println!("{line}"));
-    }
-    println!("seed {}: {}", failure.options.seed, failure.what);
-    println!("repeat with: {}", failure.command());
+    story.iter().for_each(|line| println!("{line}"));
+    println!("seed {seed}: {}", last.what);
+    println!("repeat with: {} --trace", last.command());
+    println!("before it was made smaller: {}\n  {}", first.what, first.command());
 }
 
-fn print_total(total: &Total, json: bool) {
-    let Total { runs, acknowledged, faults, epochs, syncs: (diffs, truncs, snaps), slowest_recovery_ms } =
-        total;
-    if json {
+fn print_total(total: &Total, args: &SimArgs) {
+    let Report { writes, epochs, faults, events, virtual_ms, syncs: (diff, trunc, snap), trace, .. } =
+        total.sum;
+    let mut recoveries = total.recoveries.clone();
+    recoveries.sort_unstable();
+    let slowest = recoveries.last().copied().unwrap_or_default();
+    let median = recoveries.get(recoveries.len() / 2).copied().unwrap_or_default();
+    if args.json {
         let object = serde_json::json!({
-            "runs": runs, "acknowledged": acknowledged, "faults": faults, "epochs": epochs, "diff": diffs,
-            "trunc": truncs, "snap": snaps, "slowest_recovery_ms": slowest_recovery_ms,
+            "seeds": total.seeds, "events": events, "virtual_ms": virtual_ms, "faults": faults,
+            "epochs": epochs, "writes": writes, "diff": diff, "trunc": trunc, "snap": snap,
+            "speed_up": total.speed_up(args.jobs), "slowest_recovery_ms": slowest,
+            "median_recovery_ms": median, "trace": trace,
         });
         println!("{object}");
         return;
     }
+    println!("all is well: {}", total.line(args.jobs));
     println!(
-        "{runs} runs, all is well: {faults} faults, {epochs} epochs, {acknowledged} acknowledged writes, \
-         {diffs} DIFF, {truncs} TRUNC, {snaps} SNAP; the slowest recovery took {slowest_recovery_ms} simulated ms"
+        "{epochs} epochs, {writes} answered writes, {diff} DIFF, {trunc} TRUNC, {snap} SNAP; recovery took {median} \
+         simulated ms (the median), {slowest} at most"
     );
 }

@@ -1,16 +1,25 @@
-//! The one source of chance in a simulation: the same seed gives the same run.
+//! Chance in a simulation: the same seed gives the same run.
+//!
+//! Each part of a run (the network, each client, each disk, the schedule of faults) draws from a stream of its
+//! own, so that a schedule with fewer faults, say, leaves the rest as it was as far as can be.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-/// A small generator (SplitMix64), shared by everything in a run.
+/// A small generator (SplitMix64); clones share its state.
 #[derive(Clone)]
 pub struct Rng(Arc<Mutex<u64>>);
 
 impl Rng {
-    /// A generator of its own for each seed.
-    pub fn new(seed: u64) -> Rng {
-        Rng(Arc::new(Mutex::new(seed)))
+    /// The stream of a part of the run with this seed.
+    pub fn stream(seed: u64, part: &str) -> Rng {
+        // FNV-1a over the name: two parts have nothing in common.
+        let name = part.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        let rng = Rng(Arc::new(Mutex::new(seed ^ name)));
+        rng.next();
+        rng
     }
 
     /// The next 64 bits.
@@ -35,7 +44,19 @@ impl Rng {
     }
 
     /// One of these.
-    pub fn pick<'a, T>(&self, from: &'a [T]) -> &'a T {
-        &from[self.within(0..from.len() as u64) as usize]
+    pub fn pick<T: Copy>(&self, from: &[T]) -> T {
+        from[self.within(0..from.len() as u64) as usize]
+    }
+
+    /// One of these, each as likely as its weight says. One weight at least is above 0.
+    pub fn weighted<T: Copy>(&self, from: &[(u64, T)]) -> T {
+        let mut at = self.within(0..from.iter().map(|(weight, _)| weight).sum());
+        for (weight, one) in from {
+            match at.checked_sub(*weight) {
+                Some(rest) => at = rest,
+                None => return *one,
+            }
+        }
+        unreachable!("the number is below the sum of the weights")
     }
 }

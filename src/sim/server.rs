@@ -1,11 +1,11 @@
-//! One simulated server: the production actors and stores over a simulated disk and network, each step of
-//! the disk shown to the checker.
+//! One simulated server: the production actors and stores over a simulated disk and network, on a machine that
+//! can lose power, stand still, run full and have a wrong clock.
 
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
 use std::time::Duration;
 
-use slog::Logger;
 use tokio::sync::mpsc;
 use zabra_actors::brain::{Parts, Placement, Running, start};
 use zabra_actors::core::containers;
@@ -14,17 +14,22 @@ use zabra_actors::core::leader::Timing;
 use zabra_actors::core::prepare::Rules;
 use zabra_actors::core::quorum::Ensemble;
 use zabra_actors::core::replica::{LocalSessions, Settings, session_id_base};
-use zabra_actors::core::tree::Tree;
-use zabra_actors::ports::{OnFault, Pieces, Recovered, Room, SnapStore, TxnStore, WallClock, Witness};
+use zabra_actors::handle::Brain;
+use zabra_actors::ports::{OnFault, WallClock};
 use zabra_actors::stats::Stats;
-use zabra_actors::types::{Entry, Epoch, Epochs, Fault, Sid, WallMillis, Zxid};
+use zabra_actors::types::{Fault, Sid, WallMillis};
 
 use super::checker::Checker;
-use super::net::{SimLinks, SimNet};
-use crate::disk::{self, DiskSettings, SimDisk};
+use super::net::{LastWords, SimLinks, SimNet};
+use super::rng::Rng;
+use super::story::Story;
+use super::watched::{Watched, WatchedSnaps, WatchedTxns};
+use crate::disk::{self, Disk, DiskSettings, Injected, SimDisk};
 
 /// When simulated time begins, in wall clock milliseconds.
 const WALL_ORIGIN: WallMillis = 1_700_000_000_000;
+/// Where the files of every server are, on its own disk.
+const DATA: &str = "/data";
 
 /// What is the same for all servers of a run.
 #[derive(Clone)]
@@ -33,21 +38,33 @@ pub struct World {
     pub net: SimNet,
     /// The ghost.
     pub checker: Arc<Checker>,
+    /// Time, and who listens.
+    pub story: Story,
     /// Ticks and limits.
     pub timing: Timing,
     /// Transactions between snapshots.
     pub snap_count: u64,
     /// The ensemble, as server 1 sees it.
     pub ensemble: Ensemble,
-    /// Where log lines go.
-    pub log: Logger,
 }
 
-/// A server: its disk outlives its process.
+/// A server: its machine outlives its process.
 pub struct SimServer {
     sid: Sid,
     world: World,
+    rng: Rng,
     disk: SimDisk,
+    /// How wrong the machine's clock is, in ms.
+    clock: Arc<AtomicI64>,
+    /// Nothing more can be written to the disk.
+    full: bool,
+    /// A file is damaged: a start may be refused, and then goes on being refused.
+    rotten: bool,
+    refuses: bool,
+    /// The disk was made to fail: the process may end of that.
+    excused: bool,
+    /// How many processes there were.
+    births: u64,
     alive: Option<Alive>,
 }
 
@@ -56,21 +73,29 @@ pub struct Alive {
     running: Running,
     /// Cleared when it dies: what it still does while its mailboxes drain has not happened.
     lives: Arc<AtomicBool>,
+    last_words: Arc<LastWords>,
     /// How clients speak to it.
-    pub brain: zabra_actors::handle::Brain,
+    pub brain: Brain,
     /// Its figures.
     pub stats: Arc<Stats>,
 }
 
+/// A process has ended by itself.
+pub struct Died {
+    /// Which server.
+    pub sid: Sid,
+    birth: u64,
+    /// Of what; `None` when it was planned to die just there.
+    fault: Option<String>,
+}
+
 impl SimServer {
     /// A server that has not been started yet.
-    pub fn new(sid: Sid, world: World) -> SimServer {
-        SimServer { sid, world, disk: SimDisk::new(), alive: None }
-    }
-
-    /// The disk, to plant faults.
-    pub fn disk(&self) -> &SimDisk {
-        &self.disk
+    pub fn new(sid: Sid, world: World, rng: Rng) -> SimServer {
+        world.checker.clock_set(sid, WALL_ORIGIN);
+        let (disk, clock) = (SimDisk::new(), Arc::default());
+        let (full, rotten, refuses, excused) = (false, false, false, false);
+        SimServer { sid, world, rng, disk, clock, full, rotten, refuses, excused, births: 0, alive: None }
     }
 
     /// The process, if there is one.
@@ -78,246 +103,221 @@ impl SimServer {
         self.alive.as_ref()
     }
 
-    /// Starts the process.
-    pub fn start(&mut self, died: mpsc::UnboundedSender<Died>) {
-        assert!(self.alive.is_none(), "one process a server");
-        let World { net, checker, timing, snap_count, ensemble, log } = self.world.clone();
+    /// May it be of no use until an operator has helped it?
+    pub fn may_refuse(&self) -> bool {
+        self.rotten || self.refuses
+    }
+
+    fn tell(&self, what: &str) {
+        self.world.story.tell_of(self.sid, || what.to_string());
+    }
+
+    /// Starts the process, if there is none and it can be started.
+    pub fn start(&mut self, died: &mpsc::UnboundedSender<Died>) {
+        if self.alive.is_some() || self.refuses && !self.replace_disk() {
+            return;
+        }
+        self.births += 1;
+        if self.full {
+            self.disk.inject(self.rng.within(1..8), Injected::Full);
+        }
+        let World { net, checker, story, timing, snap_count, ensemble } = self.world.clone();
         let sid = self.sid;
-        checker.tell(format!("server {sid} starts"));
-        let log = log.new(slog::o!("server" => sid.0));
-        let settings = DiskSettings { preallocate: 4096, ..DiskSettings::new("/data", sid) };
+        self.tell("starts");
+        let log = story.logger(sid);
+        let settings = DiskSettings { preallocate: 4096, ..DiskSettings::new(DATA, sid) };
         let (txns, snaps) = match disk::open(Arc::new(self.disk.clone()), settings, log.clone()) {
             Ok(stores) => stores,
-            Err(fault) => return checker.fail(format!("server {sid} cannot open its directory: {fault}")),
+            Err(fault) => return self.stop(&fault.to_string()),
         };
         let stats = Arc::new(Stats::default());
-        let wall = Arc::new(SimWall(net.clone()));
+        story.lives(sid, Some(stats.clone()));
+        let wall = Arc::new(SimWall { story, offset: self.clock.clone() });
         let lives = Arc::new(AtomicBool::new(true));
-        let watched = Watched { sid, checker: checker.clone(), lives: lives.clone() };
-        let witness = Arc::new(watched.clone());
-        let on_fault: OnFault = {
-            let watched = watched.clone();
-            Arc::new(move |fault: &Fault| {
-                if watched.lives() {
-                    watched.checker.disk_failed(sid);
-                    let _ = died.send(Died { sid, fault: fault.to_string() }); // the run may be over
-                }
-            })
-        };
+        let watched = Watched::new(sid, checker.clone(), lives.clone(), self.disk.clone());
+        // Every other server keeps sessions to itself, until they want something that others must know of.
+        let local_sessions = if sid.0 % 2 == 0 { LocalSessions::Upgraded } else { LocalSessions::Off };
         let parts = Parts {
             ensemble: Ensemble { me: sid, ..ensemble },
             timing,
             // No simulated client asks for it, so nobody may notice.
             read_only: true,
-            pauses: Pauses { min_ms: 200, max_ms: 3000 },
+            pauses: Pauses { min_ms: timing.tick_ms, max_ms: 15 * timing.tick_ms },
             settings: Settings {
                 me: sid,
                 min_session_timeout_ms: 2 * timing.tick_ms as i32,
                 max_session_timeout_ms: 20 * timing.tick_ms as i32,
                 first_session: session_id_base(sid, wall.now()),
                 config: None,
-                local_sessions: LocalSessions::Off,
+                local_sessions,
                 rules: Rules { extended_types: true, ..Rules::default() },
             },
             // Often, since runs are short.
             containers: containers::Settings { check_interval_ms: 500, ..Default::default() },
             snap_count,
             snap_size: u64::MAX,
-            txn_store: Box::new(WatchedTxns { watched: watched.clone(), store: txns }),
-            snap_store: Box::new(WatchedSnaps { watched, store: snaps }),
+            txn_store: Box::new(WatchedTxns::new(watched.clone(), txns)),
+            snap_store: Box::new(WatchedSnaps::new(watched.clone(), snaps)),
             wall,
-            witness,
-            on_fault,
+            witness: Arc::new(watched),
+            on_fault: self.on_fault(&lives, died),
             stats: stats.clone(),
             log,
         };
-        let links = SimLinks::new(net.clone(), sid, checker, lives.clone());
+        let last_words = Arc::new(self.last_words(&lives, died));
+        let links = SimLinks::new(net.clone(), sid, checker, lives.clone(), last_words.clone());
         let running = start(parts, &Placement::default(), |peers| {
             net.join(sid, peers);
             Arc::new(links)
         });
         let brain = running.brain.clone();
-        self.alive = Some(Alive { running, lives, brain, stats });
+        self.alive = Some(Alive { running, lives, last_words, brain, stats });
+    }
+
+    fn on_fault(&self, lives: &Arc<AtomicBool>, died: &mpsc::UnboundedSender<Died>) -> OnFault {
+        let (lives, died) = (lives.clone(), died.clone());
+        let (sid, birth) = (self.sid, self.births);
+        Arc::new(move |fault: &Fault| {
+            if lives.swap(false, Relaxed) {
+                let _ = died.send(Died { sid, birth, fault: Some(fault.to_string()) }); // the run may be over
+            }
+        })
+    }
+
+    fn last_words(&self, lives: &Arc<AtomicBool>, died: &mpsc::UnboundedSender<Died>) -> LastWords {
+        let (lives, died) = (lives.clone(), died.clone());
+        let (sid, birth) = (self.sid, self.births);
+        LastWords::new(Box::new(move || {
+            lives.store(false, Relaxed);
+            let _ = died.send(Died { sid, birth, fault: None }); // as above
+        }))
+    }
+
+    /// The process has ended by itself: the rest of it, too.
+    pub fn bury(&mut self, died: Died, power: bool) {
+        if died.birth != self.births || self.alive.is_none() {
+            return;
+        }
+        if let Some(fault) = &died.fault {
+            self.stop(fault);
+        }
+        self.crash(power);
+    }
+
+    /// The process cannot go on, or cannot even begin.
+    fn stop(&mut self, fault: &str) {
+        self.tell(&format!("stops: {fault}"));
+        self.refuses |= self.rotten;
+        self.disk.kill();
+        if !self.excused {
+            let what = format!("it stops by itself, and its disk was never made to fail: {fault}");
+            self.world.checker.fail_at(self.sid, &what);
+        }
     }
 
     /// kill -9 (the machine stays on), or a power cut that takes what was not synced.
-    pub fn crash(&mut self, power: bool, seed: u64) {
+    pub fn crash(&mut self, power: bool) {
         let Some(alive) = self.alive.take() else { return };
-        self.world.checker.tell(format!(
-            "server {} {}",
-            self.sid,
-            if power { "LOSES POWER" } else { "IS KILLED" }
-        ));
+        self.tell(if power { "LOSES POWER" } else { "IS KILLED" });
         alive.lives.store(false, Relaxed);
         alive.running.halt();
-        self.world.net.leave(self.sid);
+        self.world.net.leave(self.sid, power);
         if power {
-            self.disk.crash(seed);
+            self.disk.crash(self.rng.next());
         } else {
             self.disk.kill();
         }
+        self.world.story.lives(self.sid, None);
+    }
+
+    /// The process dies at the n-th packet that it is about to send.
+    pub fn crash_at_packet(&self, packet: u64) {
+        if let Some(alive) = &self.alive {
+            self.tell(&format!("will die at packet {packet}"));
+            alive.last_words.plan(packet);
+        }
+    }
+
+    /// The process stands still.
+    pub fn pause(&self, ms: u64) {
+        if let Some(alive) = &self.alive {
+            self.tell(&format!("STANDS STILL for {ms} ms"));
+            alive.running.pause(Duration::from_millis(ms));
+            self.world.net.pause(self.sid, ms);
+        }
+    }
+
+    /// The machine's clock is set, for good.
+    pub fn jump(&self, ms: i64) {
+        self.tell(&format!("has its clock set by {ms} ms"));
+        let offset = self.clock.fetch_add(ms, Relaxed) + ms;
+        self.world.checker.clock_set(self.sid, WALL_ORIGIN + offset);
+    }
+
+    /// Syncs take up to so long from now on.
+    pub fn slow_disk(&self, ms: u64) {
+        self.tell(&format!("has a disk that takes up to {ms} ms"));
+        self.disk.slow_down(self.rng.next(), Duration::from_millis(ms));
+    }
+
+    /// The n-th change of the disk fails.
+    pub fn fail_disk(&mut self, call: u64, fault: Injected) {
+        self.tell(&format!("has a disk that fails at call {call}: {fault:?}"));
+        self.excused = true;
+        self.disk.inject(call, fault);
+    }
+
+    /// The disk is full until it heals.
+    pub fn fill_disk(&mut self) {
+        (self.full, self.excused) = (true, true);
+        self.fail_disk(self.rng.within(1..20), Injected::Full);
+    }
+
+    /// A byte of a log or snapshot turns over.
+    pub fn rot(&mut self) {
+        let dir = Path::new(DATA).join("version-2");
+        let files = self.disk.list(&dir).unwrap_or_default();
+        let mut files: Vec<_> = files
+            .into_iter()
+            .filter(|(name, len)| *len > 0 && (name.starts_with("log.") || name.starts_with("snapshot.")))
+            .collect();
+        if files.is_empty() {
+            return;
+        }
+        let (name, len) = files.swap_remove(self.rng.within(0..files.len() as u64) as usize);
+        let offset = self.rng.within(0..len);
+        self.tell(&format!("has bit rot in {name} at {offset}"));
+        self.disk.rot(&dir.join(name), offset);
+        (self.rotten, self.excused) = (true, true);
+    }
+
+    /// An operator gives it an empty disk, if a quorum of the others has everything.
+    fn replace_disk(&mut self) -> bool {
+        if !self.world.checker.can_spare(self.sid) {
+            return false;
+        }
+        self.tell("gets an empty disk");
+        self.disk = SimDisk::new();
+        self.world.checker.wiped(self.sid);
+        (self.rotten, self.refuses) = (false, false);
+        true
+    }
+
+    /// The disk is as good as new, but for what is damaged.
+    pub fn heal_disk(&mut self) {
+        self.disk.heal();
+        self.full = false;
+        self.excused = self.rotten || self.alive.is_none();
     }
 }
 
-/// A server's disk has failed, and its process has ended itself.
-pub struct Died {
-    /// Which server.
-    pub sid: Sid,
-    /// Of what.
-    pub fault: String,
+struct SimWall {
+    story: Story,
+    offset: Arc<AtomicI64>,
 }
-
-struct SimWall(SimNet);
 
 impl WallClock for SimWall {
     fn now(&self) -> WallMillis {
-        WALL_ORIGIN + self.0.now() as WallMillis
-    }
-}
-
-/// A server under the checker's eyes, until it dies.
-#[derive(Clone)]
-struct Watched {
-    sid: Sid,
-    checker: Arc<Checker>,
-    lives: Arc<AtomicBool>,
-}
-
-impl Watched {
-    fn lives(&self) -> bool {
-        self.lives.load(Relaxed)
-    }
-
-    /// The disk does nothing for a process that is dead.
-    fn alive(&self) -> Result<(), Fault> {
-        if self.lives() { Ok(()) } else { Err(Fault("the process is dead".into())) }
-    }
-}
-
-impl Witness for Watched {
-    fn delivered(&self, zxid: Zxid, digest: i64) {
-        if self.lives() {
-            self.checker.delivered(self.sid, zxid, digest);
-        }
-    }
-
-    fn leads(&self, epoch: Epoch) {
-        if self.lives() {
-            self.checker.leads(self.sid, epoch);
-        }
-    }
-}
-
-struct WatchedTxns<S> {
-    watched: Watched,
-    store: S,
-}
-
-impl<S: TxnStore> TxnStore for WatchedTxns<S> {
-    fn recover(&mut self) -> Result<Recovered, Fault> {
-        self.watched.alive()?;
-        let recovered = self.store.recover()?;
-        let Watched { sid, checker, .. } = &self.watched;
-        checker.recovered(*sid, recovered.history.last(), recovered.epochs);
-        Ok(recovered)
-    }
-
-    fn append(&mut self, entries: &[Arc<Entry>]) -> Result<(), Fault> {
-        self.watched.alive()?;
-        // Told first: a write that fails half-way may still be found after a restart.
-        self.watched.checker.logged(self.watched.sid, entries);
-        self.store.append(entries)
-    }
-
-    fn sync(&mut self) -> Result<(), Fault> {
-        self.watched.alive()?;
-        self.store.sync()?;
-        self.watched.checker.synced(self.watched.sid);
-        Ok(())
-    }
-
-    fn roll(&mut self) -> Result<(), Fault> {
-        self.watched.alive()?;
-        self.store.roll()
-    }
-
-    fn truncate(&mut self, to: Zxid) -> Result<(), Fault> {
-        self.watched.alive()?;
-        self.store.truncate(to)?;
-        self.watched.checker.truncated(self.watched.sid, to);
-        Ok(())
-    }
-
-    fn reset(&mut self, zxid: Zxid) -> Result<(), Fault> {
-        self.watched.alive()?;
-        self.store.reset(zxid)?;
-        self.watched.checker.installed(self.watched.sid, zxid);
-        Ok(())
-    }
-
-    fn reload(&mut self) -> Result<Tree, Fault> {
-        self.watched.alive()?;
-        self.store.reload()
-    }
-
-    fn save_epochs(&mut self, epochs: Epochs) -> Result<(), Fault> {
-        self.watched.alive()?;
-        self.store.save_epochs(epochs)?;
-        self.watched.checker.epochs_saved(self.watched.sid, epochs);
-        Ok(())
-    }
-
-    fn room(&mut self) -> Result<Room, Fault> {
-        self.watched.alive()?;
-        self.store.room()
-    }
-
-    fn trust(&mut self) -> Result<(), Fault> {
-        self.watched.alive()?;
-        self.store.trust()
-    }
-
-    fn distrust(&mut self) -> Result<(), Fault> {
-        self.watched.alive()?;
-        self.store.distrust()
-    }
-
-    fn stall(&mut self) -> Duration {
-        self.store.stall()
-    }
-}
-
-struct WatchedSnaps<S> {
-    watched: Watched,
-    store: S,
-}
-
-impl<S: SnapStore> SnapStore for WatchedSnaps<S> {
-    fn save(&mut self, tree: &Tree) -> Result<Option<String>, Fault> {
-        self.watched.alive()?;
-        self.store.save(tree)
-    }
-
-    fn pieces(&mut self, tree: Box<Tree>) -> Box<dyn Pieces> {
-        self.store.pieces(tree)
-    }
-
-    fn receive(&mut self, piece: bytes::Bytes) -> Result<(), Fault> {
-        self.watched.alive()?;
-        self.store.receive(piece)
-    }
-
-    fn install(&mut self, zxid: Zxid) -> Result<Option<Tree>, Fault> {
-        self.watched.alive()?;
-        self.watched.checker.installing(self.watched.sid);
-        self.store.install(zxid)
-    }
-
-    fn abandon(&mut self) {
-        self.store.abandon();
-    }
-
-    fn stall(&mut self) -> Duration {
-        self.store.stall()
+        WALL_ORIGIN + self.story.now() as WallMillis + self.offset.load(Relaxed)
     }
 }

@@ -1,0 +1,145 @@
+//! What a leader sends to a learner in a stay, and what the learner acknowledges: the interval of the order that
+//! the learner was promised, without a hole, and no word of it before it is durable.
+
+use std::collections::BTreeMap;
+
+use zabra_actors::types::{Epoch, Packet, Sid, Tenure, Zxid};
+
+use super::order::Order;
+use super::servers::Servers;
+
+/// The stays of all learners, by learner and tenure.
+#[derive(Default)]
+pub(super) struct Streams {
+    stays: BTreeMap<(Sid, Tenure), Stay>,
+    /// How long the history is that a leader began its epoch with.
+    pub(super) beginnings: BTreeMap<(Epoch, Sid), Zxid>,
+}
+
+#[derive(Default)]
+struct Stay {
+    /// Where the learner said that its log ends.
+    said: Zxid,
+    /// Where its log ends when it has taken in all that was sent; `None` before DIFF, TRUNC or SNAP.
+    at: Option<Zxid>,
+    /// Where that was at NEWLEADER.
+    offered: Option<Zxid>,
+    /// NEWLEADER is acknowledged.
+    taken_over: bool,
+}
+
+impl Streams {
+    /// A packet leaves for its peer. An error is a violation.
+    pub(super) fn sent(
+        &mut self,
+        order: &Order,
+        servers: &Servers,
+        (from, to): (Sid, Sid),
+        tenure: Tenure,
+        packet: &Packet,
+    ) -> Result<(), String> {
+        match packet {
+            Packet::AckEpoch { last, current } => {
+                let stay = self.stays.entry((from, tenure)).or_default();
+                // The second one refuses a TRUNC: a SNAP is to come, and counts for nothing before.
+                (stay.said, stay.at) = (*last, None);
+                let epochs = servers.get(from).epochs;
+                if current.is_some_and(|current| current > epochs.accepted) {
+                    return Err(format!("I6: it promises with {epochs:?} on its disk"));
+                }
+                Ok(())
+            }
+            Packet::Ack { zxid } => self.acknowledged(order, servers, (from, to), tenure, *zxid),
+            _ => self.streamed(order, servers, (from, to), tenure, packet),
+        }
+    }
+
+    /// Where a learner's log ends when it has taken in all that it was sent.
+    pub(super) fn end(&self, to: Sid, tenure: Tenure) -> Option<Zxid> {
+        self.stays.get(&(to, tenure))?.at
+    }
+
+    /// I14: what a leader sends is an interval of its history.
+    fn streamed(
+        &mut self,
+        order: &Order,
+        servers: &Servers,
+        (from, to): (Sid, Sid),
+        tenure: Tenure,
+        packet: &Packet,
+    ) -> Result<(), String> {
+        let Some(stay) = self.stays.get_mut(&(to, tenure)) else { return Ok(()) };
+        let at = match packet {
+            Packet::Diff { .. } => Some(stay.said),
+            Packet::Trunc { to } => Some(*to),
+            Packet::Snap { zxid } => Some(*zxid),
+            Packet::Proposal(entry) | Packet::Inform(entry) => {
+                let zxid = entry.zxid();
+                match stay.at {
+                    Some(at) if zxid > at && order.follows(zxid, at) => Some(zxid),
+                    Some(at) if at.counter() == 0 && zxid > at => Some(zxid),
+                    at => return Err(format!("I14: {to} is sent {zxid} behind {at:?}")),
+                }
+            }
+            Packet::NewLeader { epoch } => {
+                let offered = stay.at.unwrap_or_default();
+                let beginning = *self.beginnings.entry((*epoch, from)).or_insert(servers.get(from).logged);
+                if stay.at.is_none() || !order.is_on_path(beginning, offered) {
+                    return Err(format!(
+                        "I9: {to} is offered a history up to {offered}, and epoch {epoch} begins with {beginning}"
+                    ));
+                }
+                stay.offered = Some(offered);
+                return Ok(());
+            }
+            Packet::Commit { zxid } | Packet::UpToDate { committed: zxid } => {
+                if stay.at.is_none_or(|at| *zxid > at) && *zxid > stay.said {
+                    return Err(format!("I14: {to} is told that {zxid} is committed, and has {:?}", stay.at));
+                }
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
+        stay.at = at;
+        Ok(())
+    }
+
+    /// I7, I8, I9, I13: an ACK is a statement of the disk, and NEWLEADER's comes first.
+    fn acknowledged(
+        &mut self,
+        order: &Order,
+        servers: &Servers,
+        (from, to): (Sid, Sid),
+        tenure: Tenure,
+        zxid: Zxid,
+    ) -> Result<(), String> {
+        let server = servers.get(from);
+        let Some(stay) = self.stays.get_mut(&(from, tenure)) else {
+            return Err(format!("I13: it acknowledges {zxid} in a stay that has not begun"));
+        };
+        if zxid.counter() == 0 {
+            let offered = stay.offered.unwrap_or_default();
+            if server.epochs.current != zxid.epoch() {
+                return Err(format!("I9: it acknowledges NEWLEADER {zxid} with {:?} on disk", server.epochs));
+            }
+            if stay.offered.is_none() || !order.is_on_path(offered, server.durable) {
+                return Err(format!(
+                    "I9: it acknowledges NEWLEADER {zxid} of {to}, which came behind {offered}, and has {} durable",
+                    server.durable
+                ));
+            }
+            stay.taken_over = true;
+            return Ok(());
+        }
+        if !stay.taken_over {
+            return Err(format!("I13: it acknowledges {zxid} before NEWLEADER"));
+        }
+        if zxid.epoch() > server.epochs.current {
+            return Err(format!("I7: it acknowledges {zxid} with {:?}", server.epochs));
+        }
+        if !order.is_on_path(zxid, server.durable) {
+            return Err(format!("I8: it acknowledges {zxid} and has {} durable", server.durable));
+        }
+        Ok(())
+    }
+}

@@ -98,6 +98,9 @@ impl Histories {
         if reply.result == Err(ZkError::SessionExpired) && !asked.op.is_write() {
             return Ok(()); // not answered, but refused
         }
+        if matches!(asked.op, Op::CloseSession) && reference.is_local(asked.session) {
+            return Ok(()); // nobody else has to know
+        }
         let synced = asked.op.is_write() || matches!(asked.op, Op::Sync { .. });
         if synced && zxid < asked.delivered {
             return Err(format!(

@@ -267,7 +267,9 @@ impl Checker {
 
     /// A server's clock is set: at the time 0 of the run it would have shown this.
     pub fn clock_set(&self, sid: Sid, origin: WallMillis) {
-        self.lock().sessions.set_clock(sid, origin);
+        let mut ghost = self.lock();
+        let before = ghost.sessions.set_clock(sid, origin);
+        ghost.reference.ids_return |= before.is_some_and(|before| before > origin);
     }
 
     // --- leaders and trees ---

@@ -25,6 +25,10 @@ pub(super) struct Reference {
     /// What happened to a znode, and to its children: what a watch on it would tell.
     changes: BTreeMap<(WatchTable, Str), Vec<(Zxid, EventKind)>>,
     pub(super) sessions: BTreeMap<SessionId, i32>,
+    /// All that ever were. Others are local to their server.
+    opened: BTreeSet<SessionId>,
+    /// A clock has gone back: a server that restarts then may give an id again, since ids begin with its time.
+    pub(super) ids_return: bool,
     ephemerals: BTreeMap<SessionId, BTreeSet<Str>>,
 }
 
@@ -41,6 +45,8 @@ impl Reference {
             znodes: BTreeMap::new(),
             changes: BTreeMap::new(),
             sessions: BTreeMap::new(),
+            opened: BTreeSet::new(),
+            ids_return: false,
             ephemerals: BTreeMap::new(),
         };
         reference.copy(&Tree::new(), "/");
@@ -57,6 +63,11 @@ impl Reference {
         let znode =
             Znode { data: node.shared_data(), stat: node.stat(), children: Arc::new(children), creates };
         self.znodes.insert(path.into(), vec![(Zxid::ZERO, Some(znode))]);
+    }
+
+    /// Is it a session that no transaction has opened?
+    pub(super) fn is_local(&self, session: SessionId) -> bool {
+        !self.opened.contains(&session)
     }
 
     /// The znode as it was right after the transaction `zxid`.
@@ -82,7 +93,8 @@ impl Reference {
         let TxnHeader { session, zxid, .. } = txn.header;
         match &txn.body {
             TxnBody::CreateSession { timeout_ms } => {
-                if self.sessions.insert(session, *timeout_ms).is_some() {
+                let is_open = self.sessions.insert(session, *timeout_ms).is_some();
+                if is_open || !self.opened.insert(session) && !self.ids_return {
                     return Err(format!("{zxid} opens session {session} a second time"));
                 }
             }

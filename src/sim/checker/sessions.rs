@@ -39,9 +39,9 @@ impl Sessions {
         self.heard.entry((session, at)).or_default().push(now);
     }
 
-    /// A server's clock shows this at the time 0 of the run, or would.
-    pub(super) fn set_clock(&mut self, sid: Sid, origin: WallMillis) {
-        self.clocks.insert(sid, origin);
+    /// A server's clock shows this at the time 0 of the run, or would. Returns what it was set to before.
+    pub(super) fn set_clock(&mut self, sid: Sid, origin: WallMillis) -> Option<WallMillis> {
+        self.clocks.insert(sid, origin)
     }
 
     /// A closeSession is logged for the first time anywhere. Only an expiry has no request number.

@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Cursor, Read};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -391,9 +392,21 @@ impl Inode {
         let keep = rng.survivors(changes.len());
         // Either whole writes survive, or any of their sectors.
         let torn = rng.below(2) == 0;
-        for (change, keep) in changes.iter().zip(keep) {
-            if keep {
-                change.apply(&mut self.durable, |_| !torn || rng.below(2) == 0);
+        // A sector goes to the disk with all that was written to it until then: a later write to it never
+        // survives without the earlier ones.
+        let mut newest = BTreeMap::new();
+        for (at, (change, keep)) in changes.iter().zip(&keep).enumerate() {
+            for sector in change.sectors() {
+                if *keep && (!torn || rng.below(2) == 0) {
+                    newest.insert(sector, at);
+                }
+            }
+        }
+        for (at, (change, keep)) in changes.iter().zip(&keep).enumerate() {
+            if *keep || matches!(change, Change::Write(..)) {
+                change.apply(&mut self.durable, |sector| {
+                    newest.get(&sector).is_some_and(|newest| at <= *newest)
+                });
             }
         }
         self.now = self.durable.clone();
@@ -401,6 +414,17 @@ impl Inode {
 }
 
 impl Change {
+    /// The sectors that it writes to.
+    fn sectors(&self) -> Range<usize> {
+        match self {
+            Change::SetLen(_) => 0..0,
+            Change::Write(offset, bytes) => {
+                let start = *offset as usize;
+                start / SECTOR..(start + bytes.len()).div_ceil(SECTOR)
+            }
+        }
+    }
+
     /// Applies the sectors that `survives` wants; those that do not leave what was there, or zeros.
     fn apply(&self, content: &mut Vec<u8>, mut survives: impl FnMut(usize) -> bool) {
         match self {

@@ -59,7 +59,7 @@ pub struct SimServer {
     /// Nothing more can be written to the disk.
     full: bool,
     /// A file is damaged: a start may be refused, and then goes on being refused.
-    rotten: bool,
+    rotten: Arc<AtomicBool>,
     refuses: bool,
     /// The disk was made to fail: the process may end of that.
     excused: bool,
@@ -93,8 +93,8 @@ impl SimServer {
     /// A server that has not been started yet.
     pub fn new(sid: Sid, world: World, rng: Rng) -> SimServer {
         world.checker.clock_set(sid, WALL_ORIGIN);
-        let (disk, clock) = (SimDisk::new(), Arc::default());
-        let (full, rotten, refuses, excused) = (false, false, false, false);
+        let (disk, clock, rotten) = (SimDisk::new(), Arc::default(), Arc::default());
+        let (full, refuses, excused) = (false, false, false);
         SimServer { sid, world, rng, disk, clock, full, rotten, refuses, excused, births: 0, alive: None }
     }
 
@@ -105,7 +105,11 @@ impl SimServer {
 
     /// May it be of no use until an operator has helped it?
     pub fn may_refuse(&self) -> bool {
-        self.rotten || self.refuses
+        self.is_rotten() || self.refuses
+    }
+
+    fn is_rotten(&self) -> bool {
+        self.rotten.load(Relaxed)
     }
 
     fn tell(&self, what: &str) {
@@ -134,7 +138,8 @@ impl SimServer {
         story.lives(sid, Some(stats.clone()));
         let wall = Arc::new(SimWall { story, offset: self.clock.clone() });
         let lives = Arc::new(AtomicBool::new(true));
-        let watched = Watched::new(sid, checker.clone(), lives.clone(), self.disk.clone());
+        let watched =
+            Watched::new(sid, checker.clone(), lives.clone(), self.rotten.clone(), self.disk.clone());
         // Every other server keeps sessions to itself, until they want something that others must know of.
         let local_sessions = if sid.0 % 2 == 0 { LocalSessions::Upgraded } else { LocalSessions::Off };
         let parts = Parts {
@@ -207,7 +212,7 @@ impl SimServer {
     /// The process cannot go on, or cannot even begin.
     fn stop(&mut self, fault: &str) {
         self.tell(&format!("stops: {fault}"));
-        self.refuses |= self.rotten;
+        self.refuses |= self.is_rotten();
         self.disk.kill();
         if !self.excused {
             let what = format!("it stops by itself, and its disk was never made to fail: {fault}");
@@ -288,7 +293,8 @@ impl SimServer {
         let offset = self.rng.within(0..len);
         self.tell(&format!("has bit rot in {name} at {offset}"));
         self.disk.rot(&dir.join(name), offset);
-        (self.rotten, self.excused) = (true, true);
+        self.rotten.store(true, Relaxed);
+        self.excused = true;
     }
 
     /// An operator gives it an empty disk, if a quorum of the others has everything.
@@ -299,7 +305,8 @@ impl SimServer {
         self.tell("gets an empty disk");
         self.disk = SimDisk::new();
         self.world.checker.wiped(self.sid);
-        (self.rotten, self.refuses) = (false, false);
+        self.rotten.store(false, Relaxed);
+        self.refuses = false;
         true
     }
 
@@ -307,7 +314,7 @@ impl SimServer {
     pub fn heal_disk(&mut self) {
         self.disk.heal();
         self.full = false;
-        self.excused = self.rotten || self.alive.is_none();
+        self.excused = self.is_rotten() || self.alive.is_none();
     }
 }
 

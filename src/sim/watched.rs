@@ -18,13 +18,21 @@ pub struct Watched {
     sid: Sid,
     checker: Arc<Checker>,
     lives: Arc<AtomicBool>,
+    /// A file is damaged: what a start would find is no longer of its making.
+    rotten: Arc<AtomicBool>,
     disk: SimDisk,
 }
 
 impl Watched {
     /// As long as `lives` says so.
-    pub fn new(sid: Sid, checker: Arc<Checker>, lives: Arc<AtomicBool>, disk: SimDisk) -> Watched {
-        Watched { sid, checker, lives, disk }
+    pub fn new(
+        sid: Sid,
+        checker: Arc<Checker>,
+        lives: Arc<AtomicBool>,
+        rotten: Arc<AtomicBool>,
+        disk: SimDisk,
+    ) -> Watched {
+        Watched { sid, checker, lives, rotten, disk }
     }
 
     fn lives(&self) -> bool {
@@ -36,8 +44,12 @@ impl Watched {
         if self.lives() { Ok(()) } else { Err(Fault("the process is dead".into())) }
     }
 
-    /// What a start would find now: the last transaction, and the tree's digest.
-    fn would_find(&self) -> Result<(Zxid, i64), String> {
+    /// What a start would find now: the last transaction, and the tree's digest. `None`: a file is damaged.
+    fn would_find(&self) -> Option<Result<(Zxid, i64), String>> {
+        (!self.rotten.load(Relaxed)).then(|| self.start_would_find())
+    }
+
+    fn start_would_find(&self) -> Result<(Zxid, i64), String> {
         let settings = DiskSettings { preallocate: 0, ..DiskSettings::new("/data", self.sid) };
         let stores = disk::open(Arc::new(self.disk.copy()), settings, Logger::root(Discard, o!()));
         let recovered = stores.and_then(|(mut txns, _)| txns.recover()).map_err(|fault| fault.to_string())?;

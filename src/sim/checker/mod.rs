@@ -193,14 +193,15 @@ impl Checker {
         self.lock().servers.get_mut(sid).changing = None;
     }
 
-    /// A server's log ends here now, after TRUNC or SNAP; `found` is what a start would find.
-    pub fn changed(&self, sid: Sid, zxid: Zxid, found: Result<(Zxid, i64), String>) {
+    /// A server's log ends here now, after TRUNC or SNAP; `found` is what a start would find, if that is known.
+    pub fn changed(&self, sid: Sid, zxid: Zxid, found: Option<Result<(Zxid, i64), String>>) {
         let mut ghost = self.lock();
         let server = ghost.servers.get_mut(sid);
         (server.logged, server.durable, server.changing) = (zxid, zxid, None);
         let verdict = match found {
-            Ok((last, digest)) if last == zxid => ghost.check_digest(zxid, digest),
-            found => Err(format!("I12: its log ends at {zxid}, and a start would find {found:?}")),
+            None => Ok(()),
+            Some(Ok((last, digest))) if last == zxid => ghost.check_digest(zxid, digest),
+            Some(found) => Err(format!("I12: its log ends at {zxid}, and a start would find {found:?}")),
         };
         drop(ghost);
         self.judge(sid, verdict);
@@ -245,9 +246,12 @@ impl Checker {
         self.judge(sid, verdict);
     }
 
-    /// A packet arrives: sessions in it are heard of.
-    pub fn arrived(&self, now: u64, at: Sid, packet: &Packet) {
+    /// A packet arrives: sessions in it are heard of, unless the stay is over for who hears it.
+    pub fn arrived(&self, now: u64, from: Sid, at: Sid, tenure: Tenure, packet: &Packet) {
         let mut ghost = self.lock();
+        if ghost.streams.is_over(from, tenure) {
+            return;
+        }
         match packet {
             Packet::Ping { touched, .. } => {
                 touched.iter().for_each(|(session, _)| ghost.sessions.touched(now, at, *session));
@@ -307,6 +311,11 @@ impl Checker {
         if let Err(what) = verdict {
             self.fail(format!("I17: client {client}: {what}"));
         }
+    }
+
+    /// The epoch that a server has taken over.
+    pub fn epoch_of(&self, sid: Sid) -> Epoch {
+        self.lock().servers.get(sid).epochs.current
     }
 
     /// A client that holds a lock, as its znode `mine` says, has written something at `zxid` under a check of that

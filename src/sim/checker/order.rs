@@ -36,9 +36,9 @@ impl Order {
         before.checked_sub(1).map_or(Zxid::ZERO, |at| self.committed[at])
     }
 
-    /// The first committed transaction after `zxid`.
-    pub(super) fn committed_after(&self, zxid: Zxid) -> Option<Zxid> {
-        self.committed.get(self.committed.partition_point(|at| *at <= zxid)).copied()
+    /// The committed transactions after `zxid`.
+    pub(super) fn committed_after(&self, zxid: Zxid) -> impl Iterator<Item = Zxid> {
+        self.committed[self.committed.partition_point(|at| *at <= zxid)..].iter().copied()
     }
 
     pub(super) fn get(&self, zxid: Zxid) -> Option<&Vertex> {

@@ -109,15 +109,18 @@ impl Servers {
         Ok(())
     }
 
-    /// What is cut off, or replaced by a snapshot, may be anything but committed.
+    /// What is cut off, or replaced by a snapshot, may only be committed if a quorum has it without this server.
+    /// (A learner that comes back to the leader of its epoch is cut to what that has committed, and gets the rest
+    /// again; its acknowledgements of before no longer count.)
     pub(super) fn check_loss(&self, order: &Order, sid: Sid, to: Zxid) -> Result<(), String> {
         let logged = self.get(sid).durable;
-        match order.committed_after(to) {
-            Some(lost) if order.is_on_path(lost, logged) => {
-                Err(format!("I8: it forgets all behind {to}, and {lost} is committed"))
-            }
-            _ => Ok(()),
+        let lost = order.committed_after(to).take_while(|lost| order.is_on_path(*lost, logged)).last();
+        let Some(lost) = lost else { return Ok(()) };
+        let others = self.holders(order, lost).into_iter().filter(|holder| *holder != sid).collect();
+        if self.ensemble.contains_quorum(&others) {
+            return Ok(());
         }
+        Err(format!("I8: it forgets all behind {to}, and {lost} is committed and left only on {others:?}"))
     }
 
     /// May a server lose its disk without harm: do a quorum of the others hold all that it holds, and have they

@@ -26,6 +26,8 @@ struct Stay {
     offered: Option<Zxid>,
     /// NEWLEADER is acknowledged.
     taken_over: bool,
+    /// The leader has said goodbye: it listens no longer.
+    over: bool,
 }
 
 impl Streams {
@@ -52,6 +54,11 @@ impl Streams {
             Packet::Ack { zxid } => self.acknowledged(order, servers, (from, to), tenure, *zxid),
             _ => self.streamed(order, servers, (from, to), tenure, packet),
         }
+    }
+
+    /// Has the leader sent this learner away?
+    pub(super) fn is_over(&self, learner: Sid, tenure: Tenure) -> bool {
+        self.stays.get(&(learner, tenure)).is_some_and(|stay| stay.over)
     }
 
     /// Where a learner's log ends when it has taken in all that it was sent.
@@ -96,6 +103,10 @@ impl Streams {
                 if stay.at.is_none_or(|at| *zxid > at) && *zxid > stay.said {
                     return Err(format!("I14: {to} is told that {zxid} is committed, and has {:?}", stay.at));
                 }
+                return Ok(());
+            }
+            Packet::Goodbye { .. } => {
+                stay.over = true;
                 return Ok(());
             }
             _ => return Ok(()),

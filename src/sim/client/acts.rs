@@ -257,12 +257,16 @@ impl SimClient {
         None
     }
 
-    /// Goes to another server with its session; what it still says by the old connection must come to nothing.
+    /// Goes to another server with its session; what it still says by the old connection must come to nothing, as
+    /// long as the leader is the one that knows of the move.
     async fn move_on(&self, wire: &mut Wire, session: &mut Session) -> Option<()> {
         let mut old = session.view.clone();
         let mut new = self.attach(session).await?;
+        let epoch = self.around.checker.epoch_of(new.server);
         wire.ask(set(&self.register(), self.data(session), -1));
-        if let Some(Reply { result: Ok(_), zxid, .. }) = wire.answer(&mut old).await {
+        if let Some(Reply { result: Ok(_), zxid, .. }) = wire.answer(&mut old).await
+            && zxid.epoch() == epoch
+        {
             self.around.checker.fail(format!(
                 "I16: client {} has moved from {} to {}, and writes {zxid} by its old connection",
                 self.number, wire.server, new.server

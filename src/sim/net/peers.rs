@@ -224,7 +224,7 @@ impl Inner {
         if !matches!(envelope.packet, Packet::Ping { .. } | Packet::Notification(_)) {
             self.story.tell_of(to, || format!("<- {from}/{} {:?}", envelope.tenure.0, envelope.packet));
         }
-        self.checker.arrived(now, to, &envelope.packet);
+        self.checker.arrived(now, from, to, envelope.tenure, &envelope.packet);
         self.peers.tell(to, FromPeer::Packets(from, vec![envelope]));
     }
 }

@@ -73,7 +73,7 @@ and stalled, disks fail; then everything heals, and nothing acknowledged may be 
 Exit code 0 if all is well, 1 with the story of the first run that is not.
 
 Examples:
-  zabra sim --seeds 500
+  zabra sim --seeds 0..500 --jobs 2
   zabra sim --seed 42 --participants 5 --trace";
 
 /// Apache ZooKeeper's coordination service, rebuilt in Rust out of actors

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use zabra::sim::{Options, Scenario, Tell, run};
+use zabra::sim::{Mutant, Options, Scenario, Tell, run};
 
 /// Runs these seeds; a failure prints the one command that repeats it.
 fn all_is_well(scenario: Scenario, participants: Option<u8>, seeds: Range<u64>) {
@@ -78,4 +78,38 @@ fn a_seed_gives_the_same_run_twice() {
     let options = Options { seed: 7, ..Options::default() };
     let (first, second) = (run(&options, Tell::Nothing), run(&options, Tell::Nothing));
     assert_eq!(first.expect("a good run"), second.expect("a good run"));
+}
+
+/// The proof that the checks can fail: a mistake that all servers make is found within so many seeds.
+fn is_found(mutant: Mutant, scenario: Scenario, within: u64) {
+    let is_found = |seed| {
+        let options = Options { seed, scenario, mutant: Some(mutant), ..Options::default() };
+        run(&options, Tell::Nothing).is_err()
+    };
+    assert!((0..within).any(is_found), "{mutant:?} survives {within} seeds");
+}
+
+#[test]
+fn an_acknowledgement_before_the_sync_is_found() {
+    is_found(Mutant::EarlyAck, Scenario::Power, 5);
+}
+
+#[test]
+fn epochs_that_are_not_saved_are_found() {
+    is_found(Mutant::LateEpoch, Scenario::Crashes, 5);
+}
+
+#[test]
+fn a_log_that_is_not_cut_is_found() {
+    is_found(Mutant::UncutLog, Scenario::Tails, 10);
+}
+
+#[test]
+fn a_hole_in_what_a_learner_is_sent_is_found() {
+    is_found(Mutant::Hole, Scenario::Calm, 5);
+}
+
+#[test]
+fn a_commit_without_a_quorum_is_found() {
+    is_found(Mutant::EarlyCommit, Scenario::Calm, 5);
 }

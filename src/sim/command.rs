@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use indicatif::ProgressBar;
 
+use super::mutant::Mutant;
 use super::options::{Options, Scenario};
 use super::shrink::{Failing, shrink};
 use super::worker::{Outcome, Worker, work};
@@ -48,6 +49,9 @@ pub struct SimArgs {
     /// Of the faults only those with these numbers, as a failure's command says
     #[arg(long, value_name = "N,N,...", value_delimiter = ',')]
     pub only: Option<Vec<usize>>,
+    /// A mistake that all servers make, and that must be found
+    #[arg(long, value_name = "NAME")]
+    pub mutant: Option<Mutant>,
     /// How long a failing run may be made smaller
     #[arg(long, default_value = "30s", value_name = "TIME", value_parser = humantime::parse_duration)]
     pub shrink: Duration,
@@ -71,8 +75,8 @@ fn parse_range(text: &str) -> Result<Range<u64>, String> {
 
 impl SimArgs {
     fn options(&self, seed: u64) -> Options {
-        let SimArgs { scenario, participants, observers, clients, seconds, .. } = *self;
-        Options { seed, scenario, participants, observers, clients, seconds, only: self.only.clone() }
+        let SimArgs { scenario, participants, observers, clients, seconds, mutant, .. } = *self;
+        Options { seed, scenario, participants, observers, clients, seconds, only: self.only.clone(), mutant }
     }
 
     fn range(&self) -> Range<u64> {

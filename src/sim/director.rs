@@ -62,6 +62,7 @@ impl Run {
             timing: shape.timing,
             snap_count: shape.snap_count,
             ensemble: ensemble.clone(),
+            mutant: options.mutant,
         };
         story.tell(|| format!("{options:?}"));
         story.tell(|| format!("{shape:?}"));

@@ -13,6 +13,7 @@
 //! | `faults` | the schedule: which fault when |
 //! | `director` | stages it, heals, and demands progress |
 //! | `net`, `server`, `watched` | the network, machines and processes, their stores |
+//! | `mutant` | mistakes that the checker must find |
 //! | `client` | sessions, requests, watches, locks |
 //! | `checker` | the invariants, the order of transactions, the tree at each zxid |
 //! | `story` | what happened, one line an event |
@@ -23,6 +24,7 @@ mod client;
 mod command;
 mod director;
 mod faults;
+mod mutant;
 mod net;
 mod options;
 mod rng;
@@ -37,6 +39,7 @@ use std::cell::RefCell;
 use serde::{Deserialize, Serialize};
 
 pub use self::command::{SimArgs, command};
+pub use self::mutant::Mutant;
 pub use self::options::{Options, Scenario};
 pub use self::story::Tell;
 
@@ -79,7 +82,8 @@ pub struct Failure {
 impl Failure {
     /// The one command that repeats the run.
     pub fn command(&self) -> String {
-        let Options { seed, scenario, participants, observers, clients, seconds, only } = &self.options;
+        let Options { seed, scenario, participants, observers, clients, seconds, only, mutant } =
+            &self.options;
         let scenario = clap::ValueEnum::to_possible_value(scenario).expect("no scenario is hidden");
         let mut command =
             format!("cargo run --release -- sim --seed {seed} --scenario {}", scenario.get_name());
@@ -90,6 +94,9 @@ impl Failure {
             }
         }
         command += &format!(" --seconds {seconds}");
+        if let Some(mutant) = mutant.as_ref().and_then(clap::ValueEnum::to_possible_value) {
+            command += &format!(" --mutant {}", mutant.get_name());
+        }
         if let Some(only) = only {
             let numbers: Vec<_> = only.iter().map(usize::to_string).collect();
             command += &format!(" --only {}", numbers.join(","));

@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use zabra_actors::core::leader::Timing;
 
+use super::mutant::Mutant;
 use super::net::Delays;
 use super::rng::Rng;
 
@@ -27,6 +28,8 @@ pub struct Options {
     pub seconds: u64,
     /// Of the faults only those with these numbers happen, in a run that was made smaller.
     pub only: Option<Vec<usize>>,
+    /// The mistake that all servers make, to see that it is found.
+    pub mutant: Option<Mutant>,
 }
 
 impl Default for Options {
@@ -39,6 +42,7 @@ impl Default for Options {
             clients: None,
             seconds: 60,
             only: None,
+            mutant: None,
         }
     }
 }

@@ -20,6 +20,7 @@ use zabra_actors::stats::Stats;
 use zabra_actors::types::{Fault, Sid, WallMillis};
 
 use super::checker::Checker;
+use super::mutant::Mutant;
 use super::net::{LastWords, SimLinks, SimNet};
 use super::rng::Rng;
 use super::story::Story;
@@ -46,6 +47,8 @@ pub struct World {
     pub snap_count: u64,
     /// The ensemble, as server 1 sees it.
     pub ensemble: Ensemble,
+    /// The mistake that every server makes.
+    pub mutant: Option<Mutant>,
 }
 
 /// A server: its machine outlives its process.
@@ -125,7 +128,7 @@ impl SimServer {
         if self.full {
             self.disk.inject(self.rng.within(1..8), Injected::Full);
         }
-        let World { net, checker, story, timing, snap_count, ensemble } = self.world.clone();
+        let World { net, checker, story, timing, snap_count, ensemble, mutant } = self.world.clone();
         let sid = self.sid;
         self.tell("starts");
         let log = story.logger(sid);
@@ -161,7 +164,7 @@ impl SimServer {
             containers: containers::Settings { check_interval_ms: 500, ..Default::default() },
             snap_count,
             snap_size: u64::MAX,
-            txn_store: Box::new(WatchedTxns::new(watched.clone(), txns)),
+            txn_store: Box::new(WatchedTxns::new(watched.clone(), txns, mutant)),
             snap_store: Box::new(WatchedSnaps::new(watched.clone(), snaps)),
             wall,
             witness: Arc::new(watched),
@@ -170,7 +173,7 @@ impl SimServer {
             log,
         };
         let last_words = Arc::new(self.last_words(&lives, died));
-        let links = SimLinks::new(net.clone(), sid, checker, lives.clone(), last_words.clone());
+        let links = SimLinks::new(net.clone(), sid, checker, lives.clone(), last_words.clone(), mutant);
         let running = start(parts, &Placement::default(), |peers| {
             net.join(sid, peers);
             Arc::new(links)

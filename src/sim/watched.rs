@@ -10,6 +10,7 @@ use zabra_actors::ports::{Pieces, Recovered, Room, SnapStore, TxnStore, Witness}
 use zabra_actors::types::{Entry, Epoch, Epochs, Fault, Sid, Zxid};
 
 use super::checker::Checker;
+use super::mutant::Mutant;
 use crate::disk::{self, DiskSettings, SimDisk};
 
 /// A server under the checker's eyes.
@@ -75,12 +76,13 @@ impl Witness for Watched {
 pub struct WatchedTxns<S> {
     watched: Watched,
     store: S,
+    mutant: Option<Mutant>,
 }
 
 impl<S> WatchedTxns<S> {
     /// This log.
-    pub fn new(watched: Watched, store: S) -> WatchedTxns<S> {
-        WatchedTxns { watched, store }
+    pub fn new(watched: Watched, store: S, mutant: Option<Mutant>) -> WatchedTxns<S> {
+        WatchedTxns { watched, store, mutant }
     }
 }
 
@@ -103,7 +105,9 @@ impl<S: TxnStore> TxnStore for WatchedTxns<S> {
 
     fn sync(&mut self) -> Result<(), Fault> {
         self.watched.alive()?;
-        self.store.sync()?;
+        if self.mutant != Some(Mutant::EarlyAck) {
+            self.store.sync()?;
+        }
         self.watched.checker.synced(self.watched.sid);
         Ok(())
     }
@@ -116,7 +120,9 @@ impl<S: TxnStore> TxnStore for WatchedTxns<S> {
     fn truncate(&mut self, to: Zxid) -> Result<(), Fault> {
         self.watched.alive()?;
         self.watched.checker.truncating(self.watched.sid, to);
-        self.store.truncate(to)?;
+        if self.mutant != Some(Mutant::UncutLog) {
+            self.store.truncate(to)?;
+        }
         self.watched.checker.changed(self.watched.sid, to, self.watched.would_find());
         Ok(())
     }
@@ -135,7 +141,9 @@ impl<S: TxnStore> TxnStore for WatchedTxns<S> {
 
     fn save_epochs(&mut self, epochs: Epochs) -> Result<(), Fault> {
         self.watched.alive()?;
-        self.store.save_epochs(epochs)?;
+        if self.mutant != Some(Mutant::LateEpoch) {
+            self.store.save_epochs(epochs)?;
+        }
         self.watched.checker.epochs_saved(self.watched.sid, epochs);
         Ok(())
     }

@@ -9,7 +9,7 @@ mod clients;
 mod peers;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use actix::prelude::*;
@@ -22,6 +22,7 @@ use self::clients::Clients;
 pub use self::clients::Says;
 use self::peers::Peers;
 use super::checker::Checker;
+use super::mutant::{HOLE_EVERY, Mutant};
 use super::rng::Rng;
 use super::story::Story;
 
@@ -303,6 +304,9 @@ pub struct SimLinks {
     lives: Arc<AtomicBool>,
     /// After so many packets the process is no more.
     last_words: Arc<LastWords>,
+    mutant: Option<Mutant>,
+    /// Proposals sent so far.
+    proposals: AtomicU64,
 }
 
 /// A crash in the middle of whatever a process is doing: it is planned for the n-th packet that it sends.
@@ -345,8 +349,15 @@ impl SimLinks {
         checker: Arc<Checker>,
         lives: Arc<AtomicBool>,
         last_words: Arc<LastWords>,
+        mutant: Option<Mutant>,
     ) -> SimLinks {
-        SimLinks { net, me, checker, lives, last_words }
+        SimLinks { net, me, checker, lives, last_words, mutant, proposals: AtomicU64::new(0) }
+    }
+
+    fn send_one(&self, to: Sid, tenure: Tenure, packet: &Packet) {
+        self.checker.sent(self.me, to, tenure, packet);
+        let envelope = Envelope { tenure, packet: packet.clone() };
+        self.net.change(|inner, now| inner.send(now, self.me, to, envelope));
     }
 }
 
@@ -356,9 +367,15 @@ impl PeerLinks for SimLinks {
             if !self.lives.load(Relaxed) || self.last_words.is_over() {
                 return;
             }
-            self.checker.sent(self.me, *to, *tenure, packet);
-            let envelope = Envelope { tenure: *tenure, packet: packet.clone() };
-            self.net.change(|inner, now| inner.send(now, self.me, *to, envelope));
+            if let (Packet::Proposal(_), Some(Mutant::Hole)) = (packet, self.mutant)
+                && self.proposals.fetch_add(1, Relaxed) % HOLE_EVERY == HOLE_EVERY - 1
+            {
+                continue;
+            }
+            self.send_one(*to, *tenure, packet);
+            if let (Packet::Proposal(entry), Some(Mutant::EarlyCommit)) = (packet, self.mutant) {
+                self.send_one(*to, *tenure, &Packet::Commit { zxid: entry.zxid() });
+            }
         }
     }
 }

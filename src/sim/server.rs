@@ -144,7 +144,8 @@ impl SimServer {
         let watched =
             Watched::new(sid, checker.clone(), lives.clone(), self.rotten.clone(), self.disk.clone());
         // Every other server keeps sessions to itself, until they want something that others must know of.
-        let local_sessions = if sid.0 % 2 == 0 { LocalSessions::Upgraded } else { LocalSessions::Off };
+        let local_sessions =
+            if sid.0.is_multiple_of(2) { LocalSessions::Upgraded } else { LocalSessions::Off };
         let parts = Parts {
             ensemble: Ensemble { me: sid, ..ensemble },
             timing,

@@ -91,7 +91,7 @@ impl Inner {
         self.schedule(due, Event::ToClient { conn, batch });
     }
 
-    pub(super) fn to_server(&mut self, now: u64, conn: ConnId, says: Says) {
+    pub(super) fn bring_to_server(&mut self, now: u64, conn: ConnId, says: Says) {
         let Some(link) = self.clients.conns.get(&conn).filter(|link| !link.dead) else { return };
         let server = link.server;
         let door = self.clients.doors.entry(server).or_default();
@@ -119,7 +119,7 @@ impl Inner {
         }
     }
 
-    pub(super) fn to_client(&mut self, conn: ConnId, batch: Vec<Deliver>) {
+    pub(super) fn bring_to_client(&mut self, conn: ConnId, batch: Vec<Deliver>) {
         let Some(link) = self.clients.conns.get(&conn) else { return };
         let door = self.clients.doors.entry(link.server).or_default();
         if door.stalled {

@@ -272,8 +272,8 @@ impl Inner {
             Event::Packet { from, to, generation, envelope } => {
                 self.arrive(now, from, to, generation, envelope)
             }
-            Event::ToServer { conn, says } => self.to_server(now, conn, says),
-            Event::ToClient { conn, batch } => self.to_client(conn, batch),
+            Event::ToServer { conn, says } => self.bring_to_server(now, conn, says),
+            Event::ToClient { conn, batch } => self.bring_to_client(conn, batch),
             Event::Resume { server } => self.resume(now, server),
         }
     }

@@ -65,9 +65,9 @@ impl Reference {
         self.znodes.insert(path.into(), vec![(Zxid::ZERO, Some(znode))]);
     }
 
-    /// Is it a session that no transaction has opened?
+    /// Is it a session that no transaction has opened? (An id that returns may be that of another one.)
     pub(super) fn is_local(&self, session: SessionId) -> bool {
-        !self.opened.contains(&session)
+        !self.opened.contains(&session) || self.ids_return && !self.sessions.contains_key(&session)
     }
 
     /// The znode as it was right after the transaction `zxid`.

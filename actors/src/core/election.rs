@@ -33,7 +33,7 @@ pub const MIN_NOTIFICATION_INTERVAL_MS: Millis = 200;
 pub const MAX_NOTIFICATION_INTERVAL_MS: Millis = 3_000;
 
 /// The pauses between two notifications of the same vote, in ms: the first one, doubled up to the longest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Pauses {
     /// The first.
     pub min_ms: Millis,
@@ -72,6 +72,7 @@ pub enum Effect {
 }
 
 /// The election of one server, for the life of its process.
+#[derive(Clone, Hash)]
 pub struct Election {
     ensemble: Ensemble,
     pauses: Pauses,
@@ -84,6 +85,7 @@ pub struct Election {
     state: State,
 }
 
+#[derive(Clone, Hash)]
 enum State {
     /// Before the first Look, and between Elected and Settled.
     Silent(Option<Vote>),
@@ -95,6 +97,7 @@ enum State {
 }
 
 /// What is known in a round.
+#[derive(Clone, Hash)]
 struct Looking {
     /// Our own candidacy; nobody's for an observer.
     own: Vote,
@@ -112,7 +115,7 @@ struct Looking {
     decide_at: Option<Millis>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Hash)]
 struct Said {
     vote: Vote,
     round: u64,

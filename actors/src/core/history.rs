@@ -31,7 +31,7 @@ pub const WINDOW: usize = 500;
 pub const WINDOW_BYTES: usize = 32 << 20;
 
 /// See the module's story.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct History {
     /// The log cannot be cut below this: what is older is in a snapshot, or may be.
     floor: Zxid,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::types::{Membership, Sid};
 
 /// One server of the ensemble.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Member {
     /// Participant or observer.
     pub membership: Membership,
@@ -16,7 +16,7 @@ pub struct Member {
 }
 
 /// The ensemble as one of its servers sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Ensemble {
     /// This server.
     pub me: Sid,

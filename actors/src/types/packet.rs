@@ -12,7 +12,7 @@ use super::{Entry, Epoch, Id, SessionId, Sid, Tenure, Zxid};
 ///
 /// A learner picks a fresh tenure for each stay with a leader and the leader repeats it. Elections and
 /// broadcasts share one connection, so this number does what closing the socket does in Apache.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Envelope {
     /// Whose stay it belongs to.
     pub tenure: Tenure,
@@ -21,7 +21,7 @@ pub struct Envelope {
 }
 
 /// One packet. `L` is the learner, `ld` the leader.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Hash)]
 #[allow(missing_docs)] // the fields are named for what they are
 pub enum Packet {
     /// Election, everybody to everybody.
@@ -120,7 +120,7 @@ impl Packet {
 }
 
 /// A forwarded write in bytes: the client's own request record, encoded as the client protocol does.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Hash)]
 pub struct ForwardedBytes {
     /// Whose write.
     pub session: SessionId,
@@ -137,7 +137,7 @@ pub struct ForwardedBytes {
 }
 
 /// What a server is doing, as it says in a notification. The numbers are Apache's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Hash)]
 #[allow(missing_docs)] // ZooKeeper's names
 pub enum ServerState {
     Looking = 0,
@@ -147,7 +147,7 @@ pub enum ServerState {
 }
 
 /// A vote: this server should lead. Ordered by (epoch, zxid, leader): the greatest wins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Hash)]
 pub struct Vote {
     /// The proposed leader; `None` from an observer, who has no say.
     pub leader: Option<Sid>,
@@ -158,7 +158,7 @@ pub struct Vote {
 }
 
 /// A server's word in an election.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Hash)]
 pub struct Notification {
     /// The vote.
     pub vote: Vote,

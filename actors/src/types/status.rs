@@ -5,7 +5,7 @@ use std::fmt;
 use super::{Epoch, ServerState, Sid};
 
 /// What a server is in its ensemble, by `cluster.toml`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Membership {
     /// It votes.
     Participant,
@@ -60,7 +60,7 @@ pub enum Service {
 }
 
 /// The two epochs that a server keeps on disk. `current <= accepted` always, and neither goes down.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Epochs {
     /// The newest epoch promised: no older leader is followed.
     pub accepted: Epoch,

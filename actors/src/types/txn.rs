@@ -2,6 +2,7 @@
 //! file and between peers.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -119,6 +120,13 @@ impl Entry {
     /// Its place in the order.
     pub fn zxid(&self) -> Zxid {
         self.txn.header.zxid
+    }
+}
+
+// The bytes say it all.
+impl Hash for Entry {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.bytes.hash(state);
     }
 }
 

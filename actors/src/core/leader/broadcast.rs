@@ -14,6 +14,7 @@ use crate::types::{Entry, Forwarded, ForwardedBytes, Packet, Phase, Sid, Tenure,
 /// to the greatest counter, 16 million, cannot be used up in the half tick until that is noticed.
 pub const ROLLOVER: u32 = u32::MAX - (1 << 24);
 
+#[derive(Clone, Hash)]
 pub(super) struct Broadcast {
     pub(super) common: Common,
     syncs: Syncs,

@@ -12,6 +12,7 @@ use crate::types::{Epoch, Epochs, Millis, Packet, Sid, Tenure, Zxid};
 /// signed zxid.
 const MAX_ACCEPTED: Epoch = Epoch(i32::MAX as u32 - 1);
 
+#[derive(Clone, Hash)]
 pub(super) struct Common {
     pub(super) ensemble: Ensemble,
     pub(super) timing: Timing,

@@ -8,6 +8,7 @@ use super::synchronization::Synchronization;
 use super::{Effect, Input, State};
 use crate::types::{Epoch, Packet, Phase, Sid, Zxid};
 
+#[derive(Clone, Hash)]
 pub(super) struct Discovery {
     pub(super) common: Common,
     /// Who has promised the epoch and said how long its history is; the leader, too.

@@ -14,7 +14,7 @@ pub const MAX_HELD_BYTES: usize = 64 << 20;
 const PACKET_OVERHEAD: usize = 64;
 
 /// A learner is one of two kinds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     /// Gets PROPOSALs and COMMITs and acknowledges; whether that counts is the ensemble's say.
     Follower,
@@ -23,7 +23,7 @@ pub(super) enum Kind {
 }
 
 /// How far a learner is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Stage {
     /// FOLLOWERINFO is here; the epoch is not fixed yet, or not durable.
     Waiting,
@@ -60,7 +60,7 @@ impl Stage {
 }
 
 /// Packets that wait for SnapshotSent.
-#[derive(Default)]
+#[derive(Clone, Default, Hash)]
 struct Held {
     packets: Vec<Packet>,
     bytes: usize,
@@ -69,6 +69,7 @@ struct Held {
 }
 
 /// One learner's stay.
+#[derive(Clone, Hash)]
 pub(super) struct Learner {
     pub(super) tenure: Tenure,
     pub(super) kind: Kind,
@@ -90,6 +91,7 @@ pub(super) struct Learner {
 }
 
 /// All learners.
+#[derive(Clone, Hash)]
 pub(super) struct Learners {
     me: Sid,
     all: BTreeMap<Sid, Learner>,

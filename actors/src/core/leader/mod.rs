@@ -59,7 +59,7 @@ pub struct Start {
 }
 
 /// The limits of `[timing]` in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Timing {
     /// The unit of the limits, and of session expiry.
     pub tick_ms: Millis,
@@ -155,12 +155,14 @@ pub struct Gauges {
 }
 
 /// One leadership.
+#[derive(Clone, Hash)]
 pub struct Leader {
     /// `None` only while a step runs.
     state: Option<State>,
 }
 
 /// The phases. Each takes an input by value and says which phase comes after it.
+#[derive(Clone, Hash)]
 enum State {
     Discovery(Discovery),
     Synchronization(Synchronization),

@@ -13,7 +13,7 @@ use super::learners::Stage;
 use crate::types::{Sid, Tenure};
 
 /// See the module's story.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(super) struct Room {
     /// The leader's own disk is nearly full.
     own_low: bool,

@@ -9,6 +9,7 @@ use super::{Effect, Input, State};
 use crate::core::sync;
 use crate::types::{Epochs, Packet, Phase, Sid};
 
+#[derive(Clone, Hash)]
 pub(super) struct Synchronization {
     pub(super) common: Common,
     /// Who holds the history durably with this epoch as current; the leader, too.

@@ -21,18 +21,19 @@ use crate::types::{Sid, Tenure, Zxid};
 pub const MAX_PENDING_SYNCS: usize = 100_000;
 
 /// Who asked for a sync.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Syncer {
     Own,
     Learner(Sid, Tenure),
 }
 
 /// Those that wait, in the order in which they came.
-#[derive(Default)]
+#[derive(Clone, Default, Hash)]
 pub(super) struct Syncs {
     waiting: VecDeque<Waiting>,
 }
 
+#[derive(Clone, Hash)]
 struct Waiting {
     syncer: Syncer,
     /// The last proposal when it came, or the mark of the epoch: what must be committed, and what an ACK must

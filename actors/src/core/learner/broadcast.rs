@@ -8,6 +8,7 @@ use crate::types::{Forwarded, ForwardedBytes, Packet, Phase, Zxid};
 /// enough for any frame limit, large enough to need few packets.
 pub const MAX_REQUEST_BYTES: usize = 1 << 20;
 
+#[derive(Clone, Hash)]
 pub(super) struct Broadcast {
     pub(super) common: Common,
     /// Own syncs on their way to the leader and back.

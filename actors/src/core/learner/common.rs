@@ -7,6 +7,7 @@ use crate::core::history::History;
 use crate::core::leader::Timing;
 use crate::types::{Entry, Epoch, Epochs, Membership, Millis, Packet, Sid, Zxid};
 
+#[derive(Clone, Hash)]
 pub(super) struct Common {
     pub(super) leader: Sid,
     pub(super) membership: Membership,

@@ -9,13 +9,14 @@ use crate::types::{Epoch, Epochs, Millis, Packet, Phase};
 /// tries to connect five times, a second apart.
 pub const LINK_WAIT_MS: Millis = 5_000;
 
+#[derive(Clone, Hash)]
 pub(super) struct Discovery {
     pub(super) common: Common,
     stage: Stage,
     since: Millis,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 enum Stage {
     /// There is no connection yet.
     Connecting,

@@ -143,12 +143,14 @@ pub enum Effect {
 }
 
 /// One stay with a leader.
+#[derive(Clone, Hash)]
 pub struct Learner {
     /// `None` only while a step runs.
     state: Option<State>,
 }
 
 /// The phases. Each takes an input by value and says which phase comes after it.
+#[derive(Clone, Hash)]
 enum State {
     Discovery(Discovery),
     Synchronization(Synchronization),

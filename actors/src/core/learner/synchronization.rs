@@ -13,6 +13,7 @@ pub const MAX_HELD_BYTES: usize = 64 << 20;
 /// What a packet without data counts for, in bytes.
 const PACKET_OVERHEAD: usize = 64;
 
+#[derive(Clone, Hash)]
 pub(super) struct Synchronization {
     pub(super) common: Common,
     stage: Stage,
@@ -20,6 +21,7 @@ pub(super) struct Synchronization {
     progress: Millis,
 }
 
+#[derive(Clone, Hash)]
 enum Stage {
     /// DIFF, TRUNC or SNAP is due.
     Waiting,
@@ -40,7 +42,7 @@ enum Stage {
 }
 
 /// Packets that wait for the disk.
-#[derive(Default)]
+#[derive(Clone, Default, Hash)]
 struct Held {
     packets: VecDeque<Packet>,
     bytes: usize,

@@ -48,8 +48,8 @@ pub enum Input {
     /// This server is LOOKING: a new round begins with its own candidacy. `votes`: does it have a say? A voter
     /// that may lack what it has acknowledged listens only, and is no candidate.
     Look { now: Millis, last: Zxid, current: Epoch, votes: bool },
-    /// This server has a role; questions are answered with this vote from now on. Sent when the role
-    /// begins and again with the new epoch when it serves.
+    /// This server has a role; questions are answered from now on. Sent when the role begins, when the epoch is
+    /// of no matter yet, and again when it serves, with the epoch that the answers name from then on.
     Settled { state: ServerState, epoch: Epoch },
     /// A server's word.
     Notification { now: Millis, from: Sid, notification: Notification },
@@ -220,13 +220,16 @@ impl Election {
         self.conclude(now, out);
     }
 
+    /// Until a role serves, all of a leader's servers answer with the vote that elected it. Their own epochs may
+    /// differ then, and a newcomer would look for a quorum that agrees in vain.
     fn settle(&mut self, state: ServerState, epoch: Epoch) {
         let vote = match &self.state {
-            State::Silent(Some(vote)) | State::Settled { vote, .. } => *vote,
+            State::Silent(Some(vote)) => *vote,
+            State::Settled { vote, .. } => Vote { epoch, ..*vote },
             // The role that says so is over already: this server is LOOKING again.
             State::Silent(None) | State::Looking(_) => return,
         };
-        self.state = State::Settled { state, vote: Vote { epoch, ..vote } };
+        self.state = State::Settled { state, vote };
     }
 
     /// A link is gone, and with it the word of who is behind it.

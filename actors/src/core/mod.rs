@@ -1,5 +1,8 @@
 //! Pure cores: no actor, socket, file, clock or randomness. Each takes inputs and writes effects to a list;
 //! the actor of the same name feeds it and carries out what it says.
+//!
+//! Those of ZAB can be cloned and hashed: a model checker goes on from one state in many ways, and knows the states
+//! that it has seen.
 
 pub mod acl;
 pub mod containers;

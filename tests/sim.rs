@@ -73,6 +73,16 @@ fn a_single_server_comes_back_too() {
     all_is_well(Scenario::Power, Some(1), 0..2);
 }
 
+/// Each of these has found a fault once: of the simulator, the checker, or the code that they try.
+#[test]
+fn seeds_that_have_found_something() {
+    all_is_well(Scenario::Swarm, None, 51..52); // an id of a session returns after the clock went back
+    all_is_well(Scenario::Deposed, None, 11..12); // a learner that returns is cut to what is committed
+    all_is_well(Scenario::Crashes, None, 0..1); // a sector kept a later write without an earlier one
+    all_is_well(Scenario::Swarm, None, 1402..1403); // the id that returns is a local session's
+    all_is_well(Scenario::Swarm, None, 1831..1832); // bit rot in what was never synced
+}
+
 #[test]
 fn a_seed_gives_the_same_run_twice() {
     let options = Options { seed: 7, ..Options::default() };

@@ -169,7 +169,10 @@ impl SimDisk {
         let inode = *state.names.get(path).expect("the file to damage is there");
         let file = state.files.get_mut(&inode).expect("every name has a file");
         file.now[offset as usize] ^= bits;
-        file.durable[offset as usize] ^= bits;
+        // What was never synced is damaged all the same, and may be lost besides.
+        if let Some(byte) = file.durable.get_mut(offset as usize) {
+            *byte ^= bits;
+        }
     }
 
     fn lock_state(&self) -> MutexGuard<'_, State> {

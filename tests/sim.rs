@@ -81,6 +81,8 @@ fn seeds_that_have_found_something() {
     all_is_well(Scenario::Crashes, None, 0..1); // a sector kept a later write without an earlier one
     all_is_well(Scenario::Swarm, None, 1402..1403); // the id that returns is a local session's
     all_is_well(Scenario::Swarm, None, 1831..1832); // bit rot in what was never synced
+    all_is_well(Scenario::Swarm, None, 2656..2657); // a follower spoke of its own old epoch: no election ended
+    all_is_well(Scenario::Swarm, None, 2931..2932); // the same
 }
 
 #[test]

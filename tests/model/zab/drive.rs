@@ -18,7 +18,7 @@ use super::rules::{Broken, Ghosts};
 use super::server::{Disk, Order, Process, Role, Stream, decode, encode, last_of};
 use super::{Action, LONG_MS, Mistake, Rule, TIMING, World, Zab};
 use crate::seen::{Seen, What};
-use crate::story;
+use crate::story::{self, Step};
 use crate::wires::End;
 
 pub struct Drive<'a> {
@@ -45,6 +45,7 @@ impl<'a> Drive<'a> {
     pub fn act(&mut self, action: Action) {
         self.world.touch(action);
         // Where a panic ends the process, the story of how it came to this is told by its hook.
+        self.world.trail.add(Step::Zab(action));
         story::remember(&self.world.trail);
         let done = catch_unwind(AssertUnwindSafe(|| self.perform(action)));
         if let Err(panic) = done {
@@ -311,8 +312,8 @@ impl<'a> Drive<'a> {
                 process.streams.push_back(Stream { to, learner, content });
             }
             leader::Effect::StopSnapshot { to, tenure } => {
-                let gone = (Zab::index(to), tenure);
-                self.world.server(at).process().streams.retain(|stream| (stream.to, stream.learner) != gone);
+                let streams = &mut self.world.server(at).process().streams;
+                streams.retain(|stream| stream.to != Zab::index(to) || stream.learner != tenure);
             }
             leader::Effect::Commit(entries) => {
                 let process = self.world.server(at).process();
@@ -339,11 +340,10 @@ impl<'a> Drive<'a> {
             leader::Effect::SyncDone => self.sync_done(at),
             leader::Effect::Phase { .. }
             | leader::Effect::Note(_)
-            // A stream is one step here, so that nobody waits for a word of its pieces.
-            | leader::Effect::SnapshotTaken { .. }
             | leader::Effect::Forwarded { .. }
             | leader::Effect::Revalidate { .. }
             | leader::Effect::Touched(_)
+            | leader::Effect::SnapshotTaken { .. }
             | leader::Effect::RefuseWrites(_) => {}
         }
     }
@@ -395,11 +395,8 @@ impl<'a> Drive<'a> {
                 self.order(at, Order::Append(entries));
             }
             learner::Effect::Truncate { to, reload } => self.order(at, Order::Truncate { to, reload }),
-            learner::Effect::Receive(piece) => self.world.server(at).process().receiving.extend(&piece),
-            learner::Effect::Install { zxid } => {
-                let pieces = std::mem::take(&mut self.world.server(at).process().receiving);
-                self.order(at, Order::Install { zxid, content: decode(pieces) });
-            }
+            learner::Effect::Receive(piece) => self.order(at, Order::Store(piece)),
+            learner::Effect::Install { zxid } => self.order(at, Order::Install { zxid }),
             learner::Effect::Commit(entries) if self.model.mistake != Some(Mistake::AppliedTooEarly) => {
                 self.apply(at, entries);
             }
@@ -415,9 +412,9 @@ impl<'a> Drive<'a> {
             learner::Effect::StandDown { .. } => self.stand_down(at),
             learner::Effect::SyncDone => self.sync_done(at),
             learner::Effect::Commit(_)
-            | learner::Effect::Expect { .. }
             | learner::Effect::Phase { .. }
             | learner::Effect::Revalidated { .. }
+            | learner::Effect::Expect { .. }
             | learner::Effect::RefuseWrites(_) => {}
         }
     }
@@ -666,7 +663,12 @@ impl<'a> Drive<'a> {
                 self.step_learner(at, learner::Input::Truncated { zxid: to });
             }
             Order::Distrust => server.disk.diverged = true,
-            Order::Install { zxid, content } => {
+            Order::Store(piece) => {
+                server.process().receiving.extend(&piece);
+                self.step_learner(at, learner::Input::Stored { pieces: 1 });
+            }
+            Order::Install { zxid } => {
+                let content = decode(std::mem::take(&mut server.process().receiving));
                 assert_eq!(last_of(&content), zxid, "the snapshot is where SNAP says");
                 let epochs = server.disk.epochs;
                 server.disk = Disk { snapshot: content.clone(), log: Vec::new(), epochs, diverged: false };
@@ -694,11 +696,14 @@ impl<'a> Drive<'a> {
     fn stream(&mut self, at: usize) {
         let stream = self.world.server(at).process().streams.pop_front().expect("it has one to send");
         let Stream { to, learner, content } = stream;
-        if !content.is_empty() {
-            self.send(at, to, learner, Packet::SnapChunk(encode(&content)));
+        let (piece, tenure, sid) = (encode(&content), learner, Zab::sid(to));
+        self.send(at, to, learner, Packet::SnapSize { bytes: piece.len() as u64 });
+        if !piece.is_empty() {
+            self.send(at, to, learner, Packet::SnapChunk(piece));
+            self.step_leader(at, leader::Input::SnapshotMoves { to: sid, tenure, pieces: 1 });
         }
         self.send(at, to, learner, Packet::SnapChunk(Bytes::new()));
-        self.step_leader(at, leader::Input::SnapshotSent { to: Zab::sid(to), tenure: learner });
+        self.step_leader(at, leader::Input::SnapshotSent { to: sid, tenure });
     }
 
     fn crash(&mut self, at: usize, written: usize) {

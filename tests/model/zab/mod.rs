@@ -24,7 +24,7 @@ use zabra_actors::core::leader::Timing;
 use zabra_actors::types::{Envelope, Millis, Sid};
 
 use crate::seen::Seen;
-use crate::story::{Step, Trail};
+use crate::story::Trail;
 use crate::wires::{End, Wires};
 use drive::Drive;
 pub use rules::Rule;
@@ -340,7 +340,6 @@ impl Model for Zab {
 
     fn next_state(&self, world: &World, action: Action) -> Option<World> {
         let mut next = world.clone();
-        next.trail.add(Step::Zab(action));
         Drive::new(self, &mut next, &self.seen).act(action);
         if self.settles && next.is_quiet() {
             self.settle(&mut next);

@@ -75,9 +75,11 @@ pub enum Order {
         to: Zxid,
         reload: bool,
     },
+    /// Keep a piece of a snapshot.
+    Store(Bytes),
+    /// All pieces are there: they are the tree from now on.
     Install {
         zxid: Zxid,
-        content: Entries,
     },
     /// Note that the tree is wrong.
     Distrust,

@@ -2,8 +2,8 @@
 //! clock and one seed.
 //!
 //! What runs is the production brain and the production storage; only sockets, device and clock are
-//! others. A run has three parts. First faults ([`faults`]), for a minute at least, while clients do what clients
-//! do ([`client`]). Then a quorum heals, and clients must get on within a bounded time, whatever the others
+//! others. A run has three parts. First faults (`faults`), for a minute at least, while clients do what clients
+//! do (`client`). Then a quorum heals, and clients must get on within a bounded time, whatever the others
 //! do. Then everything heals, and all servers must serve the same. The [`checker`] looks at every step in
 //! between.
 //!

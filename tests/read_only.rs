@@ -21,8 +21,8 @@ use zabra_actors::handle::{FromClient, FromPeer, Opened};
 use zabra_actors::ports::{ClientSink, NoWitness, PeerLinks, WallClock};
 use zabra_actors::stats::Stats;
 use zabra_actors::types::{
-    ConnId, ConnectRequest, Deliver, Envelope, Op, Packet, Request, SessionId, Sid, Tenure, WallMillis,
-    ZkError, Zxid,
+    ConnId, ConnectRequest, Deliver, Envelope, Op, Packet, Request, ServerState, SessionId, Sid, Tenure,
+    WallMillis, ZkError, Zxid,
 };
 
 const A: Sid = Sid(1);
@@ -36,15 +36,19 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where each of the two servers hears from the other.
 #[derive(Clone, Default)]
-struct Ears(Arc<Mutex<[Option<Recipient<FromPeer>>; 2]>>);
+struct Ears {
+    ears: Arc<Mutex<[Option<Recipient<FromPeer>>; 2]>>,
+    /// They vote, and nothing comes of it: what else is said gets lost.
+    only_votes: bool,
+}
 
 impl Ears {
     fn of(&self, sid: Sid) -> Option<Recipient<FromPeer>> {
-        self.0.lock().unwrap()[usize::from(sid.0) - 1].clone()
+        self.ears.lock().unwrap()[usize::from(sid.0) - 1].clone()
     }
 
     fn set(&self, sid: Sid, ear: Option<Recipient<FromPeer>>) {
-        self.0.lock().unwrap()[usize::from(sid.0) - 1] = ear;
+        self.ears.lock().unwrap()[usize::from(sid.0) - 1] = ear;
     }
 }
 
@@ -55,6 +59,9 @@ struct Links {
 
 impl PeerLinks for Links {
     fn send(&self, to: &[(Sid, Tenure)], packet: &Packet) {
+        if self.ears.only_votes && !matches!(packet, Packet::Notification(_)) {
+            return;
+        }
         for (peer, tenure) in to {
             if let Some(ear) = self.ears.of(*peer) {
                 let envelope = Envelope { tenure: *tenure, packet: packet.clone() };
@@ -241,6 +248,26 @@ fn a_server_is_read_only_while_it_is_cut_off_for_long() {
         assert_eq!(a.stats.last_zxid.get(), zxid, "readers leave no trace");
         assert_eq!((a.stats.local_sessions.get(), a.stats.global_sessions.get()), (1, 1));
         a.running.halt();
+    });
+}
+
+/// Servers that are stopped together do not stop at the same instant: one of them can still elect who remains.
+#[test]
+fn a_leader_that_nobody_can_follow_any_more_is_read_only_as_soon_as_others() {
+    in_simulated_time(async {
+        let ears = Ears { only_votes: true, ..Ears::default() };
+        let a = Server::start(A, &SimDisk::new(), true, &ears);
+        let mut b = Server::start(B, &SimDisk::new(), true, &ears);
+        link(&a, &b);
+        b.until("leading", |stats| stats.state.get() == ServerState::Leading as i64).await;
+        a.running.halt();
+        b.hears(FromPeer::LinkDown(A));
+
+        sleep(WAIT - Duration::from_millis(100)).await;
+        assert!(!b.stats.is_open(), "the other may only be slow");
+        sleep(Duration::from_millis(300)).await;
+        assert_eq!(b.connect(true).welcome().await, Some(true));
+        b.running.halt();
     });
 }
 

@@ -223,6 +223,7 @@ impl Node {
             history,
             epochs: self.epochs,
             timing: self.setup.timing,
+            linked: self.linked.clone(),
             now: self.now(),
         };
         let ties = crate::leader::Ties {
@@ -319,10 +320,12 @@ impl Node {
         let now = self.now();
         self.linked.insert(peer);
         self.actors.election.do_send(election::Input::LinkUp { now, peer });
-        if let State::Learning { learner, leader, .. } = &self.state
-            && *leader == peer
-        {
-            learner.tell(learner::Input::LinkUp { now });
+        match &self.state {
+            State::Leading { leader, .. } => leader.do_send(leader::Input::LinkUp { peer }),
+            State::Learning { learner, leader, .. } if *leader == peer => {
+                learner.tell(learner::Input::LinkUp { now });
+            }
+            _ => {}
         }
     }
 

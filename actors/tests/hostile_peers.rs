@@ -166,6 +166,7 @@ impl Leading {
             history: history(&[z(1, 1), z(1, 2), z(2, 1)]),
             epochs: Epochs { accepted: Epoch(2), current: Epoch(2) },
             timing: TIMING,
+            linked: ensemble().others().collect(),
             now: 0,
         };
         let mut todo = Vec::new();

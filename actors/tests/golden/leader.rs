@@ -23,7 +23,11 @@ impl LeaderSubject {
         let me = Sid(words.number("me") as u8);
         let ensemble = Ensemble::majority(me, &words.sids("voters"), &words.sids("observers"));
         let (history, epochs) = (words.history(), words.epochs());
-        let start = Start { ensemble, history, epochs, timing: TIMING, now: self.now };
+        let linked = match words.get("linked") {
+            Some(_) => words.sids("linked").into_iter().collect(),
+            None => ensemble.others().collect(),
+        };
+        let start = Start { ensemble, history, epochs, timing: TIMING, linked, now: self.now };
         let mut effects = Vec::new();
         self.core = Some(Leader::new(start, &mut effects));
         effects
@@ -31,6 +35,7 @@ impl LeaderSubject {
 
     fn input(&mut self, words: &Words) -> Input {
         match words.name.as_str() {
+            "up" => Input::LinkUp { peer: words.sid() },
             "down" => Input::LinkDown { peer: words.sid() },
             "propose" => Input::Propose(words.entries_at(0)),
             "own-sync" => Input::Sync,

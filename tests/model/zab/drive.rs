@@ -213,9 +213,12 @@ impl<'a> Drive<'a> {
             let me = ensemble.me;
             ensemble.members.iter_mut().filter(|(sid, _)| **sid != me).for_each(|(_, it)| it.weight = 0);
         }
+        let peers = (0..self.world.servers.len()).filter(|peer| *peer != at);
+        let linked =
+            peers.filter(|peer| self.world.wires.end(at, *peer) != End::Down).map(Zab::sid).collect();
         let server = self.world.server(at);
         let (now, epochs) = (server.now, server.process().epochs);
-        let start = leader::Start { ensemble, history, epochs, timing: TIMING, now };
+        let start = leader::Start { ensemble, history, epochs, timing: TIMING, linked, now };
         let mut effects = Vec::new();
         let leader = Leader::new(start, &mut effects);
         let process = self.world.server(at).process();
@@ -578,8 +581,12 @@ impl<'a> Drive<'a> {
         for (at, peer) in [(a, b), (b, a)] {
             let server = self.world.server(at);
             let now = server.now;
-            if matches!(server.process().role, Role::Learning { leader, .. } if leader == peer) {
-                self.step_learner(at, learner::Input::LinkUp { now });
+            match server.process().role {
+                Role::Leading(_) => self.step_leader(at, leader::Input::LinkUp { peer: Zab::sid(peer) }),
+                Role::Learning { leader, .. } if leader == peer => {
+                    self.step_learner(at, learner::Input::LinkUp { now });
+                }
+                _ => {}
             }
         }
     }

@@ -66,7 +66,8 @@ impl Broadcast {
                     Heard::Packet(packet) => self.on_packet(from, tenure, packet, out),
                 }
             }
-            Input::LinkDown { peer } => self.common.learners.forget(peer, out),
+            Input::LinkUp { peer } => self.common.on_link_up(peer),
+            Input::LinkDown { peer } => self.common.on_link_down(peer, out),
             Input::Propose(entries) => self.propose(entries, out),
             Input::Sync => self.on_sync(Syncer::Own, out),
             Input::Synced { zxid } => {
@@ -284,6 +285,7 @@ mod tests {
             history: History::new(Zxid::new(EPOCH, counter)),
             epochs: Epochs { accepted: EPOCH, current: EPOCH },
             timing: Timing { tick_ms: 100, init_limit_ms: 1_000, sync_limit_ms: 500 },
+            linked: Default::default(),
             now: 0,
         };
         Broadcast { common: Common::new(start), syncs: Syncs::default(), room: Room::default() }

@@ -1,6 +1,8 @@
 //! What all phases of a leadership share: the history, the epochs, the learners, and how one is brought into
 //! step.
 
+use std::collections::BTreeSet;
+
 use super::learners::{Kind, Learners, Stage, goodbye};
 use super::{Effect, Start, Timing};
 use crate::core::history::History;
@@ -26,6 +28,8 @@ pub(super) struct Common {
     /// The epoch of this leadership, once it is chosen.
     chosen: Option<Epoch>,
     pub(super) learners: Learners,
+    /// Who can be spoken to, learner or not yet.
+    linked: BTreeSet<Sid>,
     /// The own log is durable up to here.
     pub(super) synced: Zxid,
     /// When the phase began.
@@ -50,9 +54,10 @@ pub(super) enum Heard {
 
 impl Common {
     pub(super) fn new(start: Start) -> Common {
-        let Start { ensemble, history, epochs, timing, now } = start;
+        let Start { ensemble, history, epochs, timing, linked, now } = start;
         Common {
             learners: Learners::new(ensemble.me),
+            linked,
             ensemble,
             timing,
             now,
@@ -105,6 +110,15 @@ impl Common {
 
     pub(super) fn on_synced(&mut self, zxid: Zxid) {
         self.synced = self.synced.max(zxid.min(self.history.last()));
+    }
+
+    pub(super) fn on_link_up(&mut self, peer: Sid) {
+        self.linked.insert(peer);
+    }
+
+    pub(super) fn on_link_down(&mut self, peer: Sid, out: &mut Vec<Effect>) {
+        self.linked.remove(&peer);
+        self.learners.forget(peer, out);
     }
 
     /// Takes a packet as far as it is the same in all phases.
@@ -334,13 +348,19 @@ impl Common {
         Ok(())
     }
 
-    /// As [`Common::on_tick`], in the phases that init_limit bounds.
+    /// As [`Common::on_tick`], in the phases that init_limit bounds. Nobody is served yet, so there is nothing to
+    /// be patient for when those who could make a quorum are out of reach.
     pub(super) fn on_tick_before_broadcast(
         &mut self,
         now: Millis,
         out: &mut Vec<Effect>,
     ) -> Result<(), String> {
         self.on_tick(now, self.timing.sync_limit_ms, out)?;
+        let mut within_reach = self.linked.clone();
+        within_reach.insert(self.ensemble.me);
+        if !self.ensemble.contains_quorum(&within_reach) {
+            return Err(format!("no quorum of participants is within reach, only {within_reach:?}"));
+        }
         if now.saturating_sub(self.since) > self.timing.init_limit_ms {
             return Err(format!("no quorum came along within init_limit ({} ms)", self.timing.init_limit_ms));
         }

@@ -18,7 +18,8 @@
 //!   step; nothing can come between (ZOOKEEPER-3104).
 //! - The first proposal of an epoch is `(epoch, 1)` and none is left out; commits go out in that order.
 //! - A learner that breaks the protocol, or is silent, is told Goodbye and forgotten; the leadership goes on
-//!   as long as the rest is a quorum.
+//!   as long as the rest is a quorum. Before it is established it ends as soon as a quorum cannot even be
+//!   spoken to: who elected it has died since, and the next election must not wait for them.
 //! - StandDown is the last effect. The history handed back holds what the disk will hold when it has done all
 //!   it was told to; whoever supervises the roles waits for that before the next one begins.
 //!
@@ -34,6 +35,7 @@ mod room;
 mod synchronization;
 mod syncs;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::core::history::History;
@@ -54,6 +56,8 @@ pub struct Start {
     pub epochs: Epochs,
     /// Ticks and limits.
     pub timing: Timing,
+    /// Servers with a connection.
+    pub linked: BTreeSet<Sid>,
     /// Now.
     pub now: Millis,
 }
@@ -75,7 +79,9 @@ pub struct Timing {
 pub enum Input {
     /// A learner's packet.
     Packet { now: Millis, from: Sid, tenure: Tenure, packet: Packet },
-    /// The connection to a learner is gone.
+    /// There is a connection to another server.
+    LinkUp { peer: Sid },
+    /// It is gone, and with it the learner.
     LinkDown { peer: Sid },
     /// The own replica has prepared these; zxids go on from the last one without a hole.
     Propose(Vec<Arc<Entry>>),

@@ -51,8 +51,12 @@ impl Synchronization {
                     Heard::Packet(packet) => self.on_packet(from, packet, out),
                 }
             }
+            Input::LinkUp { peer } => {
+                self.common.on_link_up(peer);
+                self.into()
+            }
             Input::LinkDown { peer } => {
-                self.common.learners.forget(peer, out);
+                self.common.on_link_down(peer, out);
                 self.into()
             }
             Input::EpochsSaved(epochs) => {

@@ -71,7 +71,8 @@ impl World {
         let server = self.servers.get_mut(&sid).expect("is a server");
         let tenure = server.next_tenure();
         let process = server.process.as_mut().expect("is looking");
-        let start = leader::Start { ensemble, history, epochs: process.epochs, timing: TIMING, now };
+        let (epochs, linked) = (process.epochs, process.linked.clone());
+        let start = leader::Start { ensemble, history, epochs, timing: TIMING, linked, now };
         let mut effects = Vec::new();
         let leader = leader::Leader::new(start, &mut effects);
         process.state = State::Leading { leader: Box::new(leader), tenure };

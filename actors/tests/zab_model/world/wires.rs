@@ -48,9 +48,13 @@ impl World {
             let process = self.process(sid).expect("just seen");
             process.linked.insert(peer);
             let learns = matches!(process.state, State::Learning { leader, .. } if leader == peer);
+            let leads = matches!(process.state, State::Leading { .. });
             self.step_election(sid, election::Input::LinkUp { now, peer });
             if learns {
                 self.step_learner(sid, learner::Input::LinkUp { now });
+            }
+            if leads {
+                self.step_leader(sid, leader::Input::LinkUp { peer });
             }
         }
     }

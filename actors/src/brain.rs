@@ -107,6 +107,7 @@ pub fn start(
     // Who is alone is never cut off from the others.
     let read_only_after = (parts.read_only && ensemble.members.len() > 1)
         .then(|| timing.tick_ms.max(LEAST_WAIT_FOR_READ_ONLY_MS));
+    let epoch_length = settings.rules.epoch_length;
     let child = |actor: &'static str| log.new(o!("actor" => actor));
     let watch_manager = WatchManager::new(settings.rules.acl, stats.clone(), child("watch_manager")).start();
     let session_tracker = SessionTracker::new(timing.tick_ms, &stats, child("session_tracker")).start();
@@ -144,10 +145,20 @@ pub fn start(
         let session_tracker = session_tracker.clone();
         let actors = Actors { txn_log, snapshotter, election, replica, session_tracker };
         let (on_fault, log) = (parts.on_fault, log.clone());
-        Node::new(
-            Setup { ensemble, timing, read_only_after, links, wall, witness, clock, on_fault, stats, log },
-            actors,
-        )
+        let setup = Setup {
+            ensemble,
+            timing,
+            epoch_length,
+            read_only_after,
+            links,
+            wall,
+            witness,
+            clock,
+            on_fault,
+            stats,
+            log,
+        };
+        Node::new(setup, actors)
     });
     let replica = clients.expect("made with the node");
     let brain = Brain {

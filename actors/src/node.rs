@@ -40,7 +40,9 @@ use crate::snapshotter::{SnapDone, SnapOrder, Snapshotter};
 use crate::stats::Stats;
 use crate::turn::{Halt, Meter, Monotonic, Pause, Turns, work_in_turns};
 use crate::txn_log::{LogDone, LogOrder, TxnLog};
-use crate::types::{Envelope, Epochs, Membership, Millis, Packet, Phase, ServerState, Sid, Tenure, Zxid};
+use crate::types::{
+    Envelope, EpochLength, Epochs, Membership, Millis, Packet, Phase, ServerState, Sid, Tenure, Zxid,
+};
 use divergence::Trust;
 
 /// How often the roles, the election and the session tracker are told the time.
@@ -71,6 +73,8 @@ pub struct Setup {
     pub ensemble: Ensemble,
     /// Ticks and limits.
     pub timing: Timing,
+    /// When an epoch has so many transactions, its leader begins the next one.
+    pub epoch_length: EpochLength,
     /// How long an election may find no leader before clients may read here without one, in ms; `None` is for
     /// ever. See [`crate::brain::Parts`].
     pub read_only_after: Option<Millis>,
@@ -224,6 +228,7 @@ impl Node {
             epochs: self.epochs,
             timing: self.setup.timing,
             linked: self.linked.clone(),
+            epoch_length: self.setup.epoch_length,
             now: self.now(),
         };
         let ties = crate::leader::Ties {

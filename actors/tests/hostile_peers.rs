@@ -15,8 +15,8 @@ use zabra_actors::core::leader::{self, Leader, Timing};
 use zabra_actors::core::learner::{self, Learner};
 use zabra_actors::core::quorum::Ensemble;
 use zabra_actors::types::{
-    Entry, Epoch, Epochs, ForwardedBytes, Membership, Millis, Notification, Packet, Phase, ServerState,
-    SessionId, Sid, Tenure, Txn, TxnBody, TxnHeader, Vote, Zxid,
+    Entry, Epoch, EpochLength, Epochs, ForwardedBytes, Membership, Millis, Notification, Packet, Phase,
+    ServerState, SessionId, Sid, Tenure, Txn, TxnBody, TxnHeader, Vote, Zxid,
 };
 
 const TIMING: Timing = Timing { tick_ms: 200, init_limit_ms: 2_000, sync_limit_ms: 1_000 };
@@ -167,6 +167,7 @@ impl Leading {
             epochs: Epochs { accepted: Epoch(2), current: Epoch(2) },
             timing: TIMING,
             linked: ensemble().others().collect(),
+            epoch_length: EpochLength::MAX,
             now: 0,
         };
         let mut todo = Vec::new();

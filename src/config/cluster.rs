@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use zabra_actors::core::replica::LocalSessions;
-use zabra_actors::types::{Membership, Sid};
+use zabra_actors::types::{EpochLength, Membership, Sid};
 
 use super::error::ConfigError;
 use super::load::Merged;
@@ -21,6 +21,8 @@ use super::{
 const TICK: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(600));
 /// Ticks that a phase or a silence may last.
 const TICKS_MAX: u32 = 10_000;
+/// A new epoch costs each server two writes to its epoch files: with fewer transactions than this that is all it does.
+const EPOCH_LENGTH_MIN: u32 = 10;
 /// Session time-outs travel as signed 32-bit milliseconds.
 const SESSION_MAX: Duration = Duration::from_millis(i32::MAX as u64);
 /// Connecting and electing: no time-out of a network is longer.
@@ -47,6 +49,10 @@ pub(super) fn read(merged: &Merged) -> Result<Cluster, ConfigError> {
     let place = Places { base, data_dir, txn_log_dir, admin: admin.enabled };
     Ok(Cluster {
         name: cluster.text("name")?.unwrap_or_else(|| "zabra".to_string()),
+        epoch_length: cluster
+            .number32("epoch_length", EPOCH_LENGTH_MIN..=EpochLength::MAX.0)?
+            .map(EpochLength)
+            .unwrap_or_default(),
         storage: storage(&merged.section("storage"))?,
         peer: peer(&merged.section("peer"))?,
         limits: limits::limits(

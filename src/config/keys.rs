@@ -6,7 +6,7 @@ pub(super) const THROTTLE: &str = "limits.throttle";
 
 /// Every section with its keys.
 pub(super) const SECTIONS: &[(&str, &[&str])] = &[
-    ("cluster", &["name", "data_dir", "txn_log_dir", "reconfig"]),
+    ("cluster", &["name", "data_dir", "txn_log_dir", "epoch_length", "reconfig"]),
     ("timing", &["tick_time", "init_limit", "sync_limit", "min_session_timeout", "max_session_timeout"]),
     ("storage", &["snap_count", "snap_size", "prealloc", "retain", "purge_every", "compression", "min_free"]),
     (

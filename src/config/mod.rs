@@ -32,7 +32,7 @@ use zabra_actors::core::leader::Timing;
 use zabra_actors::core::prepare::Rules;
 use zabra_actors::core::quorum::{Ensemble, Member};
 use zabra_actors::core::replica::LocalSessions;
-use zabra_actors::types::{Membership, Sid};
+use zabra_actors::types::{EpochLength, Membership, Sid};
 
 use crate::disk::Compression;
 
@@ -77,6 +77,8 @@ pub struct Cluster {
     pub file: PathBuf,
     /// `cluster.name`: for people.
     pub name: String,
+    /// `cluster.epoch_length`: with so many transactions an epoch is followed by the next one.
+    pub epoch_length: EpochLength,
     /// `[timing]`.
     pub timing: TimingKeys,
     /// `[storage]`.
@@ -286,6 +288,7 @@ impl Cluster {
             extended_types: self.znode.extended_types,
             enforce_quota: self.znode.enforce_quota,
             max_never_used_ms: i64::try_from(never_used).expect("the range was checked at load"),
+            epoch_length: self.epoch_length,
         }
     }
 
@@ -324,7 +327,7 @@ impl Cluster {
         let (t, s, c, p) = (&self.timing, &self.storage, &self.client, &self.peer);
         let words: Vec<_> = self.admin.four_letter_words.iter().map(String::as_str).collect();
         [
-            format!("cluster.name={}", self.name),
+            format!("cluster.name={} cluster.epoch_length={}", self.name, self.epoch_length.0),
             format!("timing.tick_time={}", time(t.tick_time)),
             format!("timing.init_limit={} timing.sync_limit={}", t.init_limit, t.sync_limit),
             format!("timing.min_session_timeout={}", time(t.min_session_timeout)),

@@ -85,6 +85,8 @@ fn zab_spaces() -> Vec<Space> {
     use zab::Bounds;
     let syncs: &[What] = &[What::Established, What::Committed, What::Synced];
     let two = Bounds { leads: 2, follows: 4, proposals: 1, ..Bounds::default() };
+    let rollover: &[What] = &[What::Established, What::Committed, What::RolledOver];
+    let rolls = Bounds { epoch_length: Some(1), ..two };
     let most = Bounds { leads: 3, follows: 3, proposals: 2, crashes: 1, power_failures: 1, ..two };
     vec![
         zab(
@@ -109,6 +111,21 @@ fn zab_spaces() -> Vec<Space> {
         ),
         zab("zab: two power failures", 3, Any, Bounds { leads: 3, power_failures: 2, ..two }),
         zab("zab: two servers, many faults", 2, Newest, Bounds { breaks: 1, snapshots: 1, ..most }),
+        zab("zab: a next epoch", 3, Any, Bounds { leads: 1, follows: 2, proposals: 2, syncs: 1, ..rolls })
+            .must_see(rollover),
+        zab("zab: a next epoch and a break", 3, Any, Bounds { follows: 3, breaks: 1, ..rolls })
+            .must_see(rollover),
+        zab("zab: a next epoch and a crash", 3, Any, Bounds { follows: 3, crashes: 1, ..rolls })
+            .must_see(rollover),
+        zab(
+            "zab: a next epoch and a power failure",
+            3,
+            Any,
+            Bounds { follows: 3, power_failures: 1, ..rolls },
+        )
+        .must_see(rollover),
+        zab("zab: a next epoch and a silence", 3, Any, Bounds { follows: 3, silences: 1, ..rolls })
+            .must_see(rollover),
         zab("zab: two crashes", 3, Any, Bounds { leads: 3, crashes: 2, ..two }).large(),
         zab("zab: a crash and a break", 3, Any, Bounds { crashes: 1, breaks: 1, ..two }).large(),
         zab("zab: a break and a silence", 3, Any, Bounds { leads: 3, breaks: 1, silences: 1, ..two }).large(),

@@ -23,6 +23,7 @@ seen! {
     Ahead: "followers ahead of their leader",
     Torn: "torn appends",
     Synced: "syncs answered",
+    RolledOver: "epochs begun without an election",
     Elected: "elections won",
     Joined: "elections joined",
     Settled: "fair runs to service",

@@ -19,6 +19,7 @@ const SMALL: zab::Bounds = zab::Bounds {
     syncs: 0,
     snapshots: 0,
     divergences: 0,
+    epoch_length: None,
 };
 
 /// The shortest way to break the rule by this mistake.

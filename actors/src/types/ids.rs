@@ -45,6 +45,26 @@ impl Zxid {
     }
 }
 
+/// How many transactions an epoch may have. When it has them all the leader and its learners move on to the next epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EpochLength(pub u32);
+
+impl EpochLength {
+    /// As many as a counter can number; the last number is left out as in Apache's leader, which stands down there.
+    pub const MAX: EpochLength = EpochLength(u32::MAX - 1);
+
+    /// Is this the last zxid of its epoch, or beyond it?
+    pub fn is_used_up(self, last: Zxid) -> bool {
+        last.counter() >= self.0
+    }
+}
+
+impl Default for EpochLength {
+    fn default() -> EpochLength {
+        EpochLength::MAX
+    }
+}
+
 impl fmt::Display for Zxid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "0x{:x}", self.0)

@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub use acl::{Acl, Auth, Id, perms};
 pub use client::*;
 pub use error::{Fault, ZkError};
-pub use ids::{ConnId, Epoch, Millis, SessionId, Sid, Tenure, WallMillis, Zxid};
+pub use ids::{ConnId, Epoch, EpochLength, Millis, SessionId, Sid, Tenure, WallMillis, Zxid};
 pub use packet::*;
 pub use stat::Stat;
 pub use status::*;

@@ -3,7 +3,7 @@
 use zabra_actors::core::leader::{Effect, Input, Leader, Start};
 use zabra_actors::core::quorum::Ensemble;
 use zabra_actors::types::{
-    CreateKind, Epochs, Forwarded, ForwardedBytes, Millis, Op, Packet, SessionId, Sid, Zxid,
+    CreateKind, EpochLength, Epochs, Forwarded, ForwardedBytes, Millis, Op, Packet, SessionId, Sid, Zxid,
 };
 
 use crate::Subject;
@@ -27,7 +27,9 @@ impl LeaderSubject {
             Some(_) => words.sids("linked").into_iter().collect(),
             None => ensemble.others().collect(),
         };
-        let start = Start { ensemble, history, epochs, timing: TIMING, linked, now: self.now };
+        let epoch_length =
+            words.get("length").map_or(EpochLength::MAX, |_| EpochLength(words.number("length") as u32));
+        let start = Start { ensemble, history, epochs, timing: TIMING, epoch_length, linked, now: self.now };
         let mut effects = Vec::new();
         self.core = Some(Leader::new(start, &mut effects));
         effects

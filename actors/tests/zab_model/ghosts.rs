@@ -29,8 +29,8 @@ pub struct Ghosts {
     pub committed: Vec<Arc<Entry>>,
     /// The epoch that a learner was told in a stay.
     announced: BTreeMap<(Sid, Tenure), Epoch>,
-    /// Stays whose NEWLEADER is acknowledged.
-    taken_over: BTreeSet<(Sid, Tenure)>,
+    /// Stays whose NEWLEADER of an epoch is acknowledged.
+    taken_over: BTreeSet<(Sid, Tenure, Epoch)>,
 }
 
 fn is_prefix(short: &[Arc<Entry>], long: &[Arc<Entry>]) -> bool {
@@ -38,9 +38,9 @@ fn is_prefix(short: &[Arc<Entry>], long: &[Arc<Entry>]) -> bool {
 }
 
 impl Ghosts {
-    /// A leader begins with this log.
-    pub fn begins(&mut self, epoch: Epoch, leader: Sid, log: Vec<Arc<Entry>>) {
-        self.beginnings.insert((epoch, leader), log);
+    /// A leader begins with this log, if it has not begun before.
+    pub fn begins(&mut self, epoch: Epoch, leader: Sid, log: impl FnOnce() -> Vec<Arc<Entry>>) {
+        self.beginnings.entry((epoch, leader)).or_insert_with(log);
     }
 
     /// A leader tells a learner its epoch.
@@ -101,13 +101,13 @@ impl Ghosts {
     pub fn acknowledged(&mut self, from: Sid, to: Sid, tenure: Tenure, zxid: Zxid, disk: &Disk) {
         if zxid.counter() > 0 {
             assert!(
-                self.taken_over.contains(&(from, tenure)),
+                self.taken_over.contains(&(from, tenure, zxid.epoch())),
                 "I13: {from:?} acknowledges {zxid} before NEWLEADER"
             );
             assert!(disk.holds(zxid), "I8: {from:?} acknowledges {zxid}, which it does not hold");
             return;
         }
-        self.taken_over.insert((from, tenure));
+        self.taken_over.insert((from, tenure, zxid.epoch()));
         assert_eq!(disk.epochs.current, zxid.epoch(), "I9: {from:?} acknowledges NEWLEADER of another epoch");
         let beginning = &self.beginnings[&(zxid.epoch(), to)];
         assert!(

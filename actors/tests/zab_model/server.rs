@@ -8,7 +8,7 @@ use zabra_actors::core::election::Election;
 use zabra_actors::core::history::History;
 use zabra_actors::core::leader::Leader;
 use zabra_actors::core::learner::Learner;
-use zabra_actors::types::{Entry, Epochs, Packet, Sid, Tenure, Zxid};
+use zabra_actors::types::{Entry, Epoch, Epochs, Packet, Sid, Tenure, Zxid};
 
 /// What survives a crash.
 #[derive(Clone, Default)]
@@ -106,6 +106,8 @@ pub struct Process {
     pub tree: Vec<Arc<Entry>>,
     /// How much of it was checked while serving; `None` while nobody is served.
     pub serving: Option<usize>,
+    /// The epoch that is served, as its leader.
+    pub epoch: Epoch,
     /// Syncs of its clients: how much was committed when each came.
     pub syncs: VecDeque<usize>,
     pub orders: VecDeque<Order>,

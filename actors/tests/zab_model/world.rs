@@ -11,7 +11,7 @@ use std::sync::Arc;
 use zabra_actors::core::leader::Timing;
 use zabra_actors::core::quorum::Ensemble;
 use zabra_actors::core::{election, leader, learner};
-use zabra_actors::types::{Entry, Envelope, Millis, Sid, Tenure, Zxid};
+use zabra_actors::types::{Entry, Envelope, Epoch, EpochLength, Millis, Sid, Tenure, Zxid};
 
 use crate::ghosts::Ghosts;
 use crate::rng::Rng;
@@ -64,6 +64,7 @@ pub struct Coverage {
     torn_appends: usize,
     stand_downs: usize,
     syncs: usize,
+    rollovers: usize,
     healed: usize,
 }
 
@@ -80,6 +81,7 @@ impl Coverage {
         self.torn_appends += other.torn_appends;
         self.stand_downs += other.stand_downs;
         self.syncs += other.syncs;
+        self.rollovers += other.rollovers;
         self.healed += other.healed;
     }
 
@@ -95,6 +97,7 @@ impl Coverage {
             self.torn_appends,
             self.stand_downs,
             self.syncs,
+            self.rollovers,
             self.healed,
         ];
         assert!(all.iter().all(|seen| *seen > 0), "the model misses what it is for: {self:?}");
@@ -106,6 +109,7 @@ pub struct World {
     rng: Rng,
     now: Millis,
     ensemble: Ensemble,
+    epoch_length: EpochLength,
     servers: BTreeMap<Sid, Server>,
     wires: BTreeMap<(Sid, Sid), Wire>,
     ghosts: Ghosts,
@@ -143,6 +147,8 @@ impl World {
             drawn_leaders: rng.one_in(2),
             rivals: [2, 4, 20][rng.below(3)],
         };
+        let epoch_length =
+            [EpochLength::MAX, EpochLength(20), EpochLength(1 + rng.below(5) as u32)][rng.below(3)];
         let server = || Server { disk: Disk::default(), tenure: Tenure(0), process: None };
         let servers = sids.iter().map(|sid| (*sid, server())).collect();
         let pairs = sids.iter().flat_map(|a| sids.iter().filter(move |b| a < *b).map(move |b| (*a, *b)));
@@ -152,6 +158,7 @@ impl World {
             rng,
             now: 1_000,
             ensemble,
+            epoch_length,
             servers,
             wires,
             ghosts: Ghosts::default(),
@@ -339,6 +346,7 @@ impl World {
             early: BTreeMap::new(),
             tree,
             serving: None,
+            epoch: Epoch(0),
             syncs: VecDeque::new(),
             orders: VecDeque::from([Order::Drain]),
             streams: VecDeque::new(),

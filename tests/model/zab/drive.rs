@@ -196,7 +196,7 @@ impl<'a> Drive<'a> {
         let server = self.world.server(at);
         let tenure = server.next_tenure();
         let (held, process) = (server.disk.last(), server.process());
-        (process.tenure, process.announced, process.taken_over) = (tenure, Epoch(0), false);
+        (process.tenure, process.announced, process.taken_over) = (tenure, Epoch(0), Epoch(0));
         process.receiving.clear();
         let history = Drive::take_history(process);
         let last = history.last();
@@ -218,7 +218,8 @@ impl<'a> Drive<'a> {
             peers.filter(|peer| self.world.wires.end(at, *peer) != End::Down).map(Zab::sid).collect();
         let server = self.world.server(at);
         let (now, epochs) = (server.now, server.process().epochs);
-        let start = leader::Start { ensemble, history, epochs, timing: TIMING, linked, now };
+        let epoch_length = self.model.epoch_length();
+        let start = leader::Start { ensemble, history, epochs, timing: TIMING, epoch_length, linked, now };
         let mut effects = Vec::new();
         let leader = Leader::new(start, &mut effects);
         let process = self.world.server(at).process();
@@ -331,8 +332,7 @@ impl<'a> Drive<'a> {
             }
             leader::Effect::Serve { epoch } => self.established(at, epoch),
             leader::Effect::Phase { phase: Phase::Synchronization, epoch, .. } => {
-                let log = self.world.servers[at].disk.all();
-                self.ghosts().beginnings.insert((epoch, at), log);
+                self.begins(at, epoch);
             }
             leader::Effect::StandDown { reason } => {
                 if reason.contains("longer history") {
@@ -351,13 +351,26 @@ impl<'a> Drive<'a> {
         }
     }
 
+    /// What a leader has when it begins an epoch, which it may do several times over.
+    fn begins(&mut self, at: usize, epoch: Epoch) {
+        if !self.world.ghosts.beginnings.contains_key(&(epoch, at)) {
+            let log = self.world.servers[at].disk.all();
+            self.ghosts().beginnings.insert((epoch, at), log);
+        }
+    }
+
     fn established(&mut self, at: usize, epoch: Epoch) {
+        self.begins(at, epoch);
         self.seen.note(What::Established);
         let other = self.ghosts().leaders.insert(epoch, at);
         self.must(other.is_none(), Rule::OneLeader, || format!("{other:?} and {at} lead {epoch}"));
         let process = self.world.server(at).process();
-        process.serving = Some(0);
+        let goes_on = process.serving.is_some();
+        (process.serving, process.epoch) = (Some(0), epoch);
         let tree = process.tree.clone();
+        if goes_on {
+            self.seen.note(What::RolledOver);
+        }
         // What newer epochs have delivered meanwhile is not this leader's to know: it cannot commit any more.
         let older = |entry: &&Arc<Entry>| entry.zxid().epoch() < epoch;
         let committed: Vec<_> = self.world.ghosts.committed.iter().take_while(older).cloned().collect();
@@ -377,6 +390,10 @@ impl<'a> Drive<'a> {
             _ => {}
         }
         for (peer, tenure) in to {
+            // So begins the next epoch of the same leader.
+            if let Packet::NewLeader { epoch } = packet {
+                self.begins(at, epoch);
+            }
             if let Packet::LeaderInfo { epoch } = packet {
                 let epochs = self.world.servers[at].disk.epochs;
                 self.must(epochs.accepted >= epoch, Rule::Epochs, || {
@@ -468,7 +485,7 @@ impl<'a> Drive<'a> {
         let disk = self.world.servers[at].disk.clone();
         if zxid.counter() > 0 {
             let taken_over = self.world.server(at).process().taken_over;
-            self.must(taken_over, Rule::NewLeaderFirst, || {
+            self.must(taken_over == zxid.epoch(), Rule::NewLeaderFirst, || {
                 format!("server {server} acknowledges {zxid} first")
             });
             self.must(disk.holds_zxid(zxid), Rule::Durable, || {
@@ -476,7 +493,7 @@ impl<'a> Drive<'a> {
             });
             return;
         }
-        self.world.server(at).process().taken_over = true;
+        self.world.server(at).process().taken_over = zxid.epoch();
         let beginning =
             self.world.ghosts.beginnings.get(&(zxid.epoch(), leader)).cloned().unwrap_or_default();
         let holds = disk.epochs.current == zxid.epoch() && disk.begins_with(&beginning);
@@ -492,9 +509,11 @@ impl<'a> Drive<'a> {
 
     fn propose(&mut self, at: usize) {
         let mistake = self.model.mistake;
+        let model = self.model;
         let process = self.world.server(at).process();
+        assert!(model.can_propose(process), "a leader that has served proposes, unless its epoch is used up");
         let Role::Leading(leader) = &process.role else { unreachable!("only a leader proposes") };
-        let mut zxid = leader.history().last().max(process.epochs.current.mark()).next();
+        let mut zxid = leader.history().last().max(process.epoch.mark()).next();
         if mistake == Some(Mistake::HoleProposed) {
             zxid = zxid.next();
         }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use stateright::{Model, Property};
 use zabra_actors::core::leader::Timing;
-use zabra_actors::types::{Envelope, Millis, Sid};
+use zabra_actors::types::{Envelope, EpochLength, Millis, Sid};
 
 use crate::seen::Seen;
 use crate::story::Trail;
@@ -29,7 +29,7 @@ use crate::wires::{End, Wires};
 use drive::Drive;
 pub use rules::Rule;
 use rules::{Broken, Ghosts};
-use server::{Order, Role, Server};
+use server::{Order, Process, Role, Server};
 
 const TIMING: Timing = Timing { tick_ms: 200, init_limit_ms: 2_000, sync_limit_ms: 1_000 };
 /// Longer than any limit.
@@ -58,6 +58,8 @@ pub struct Bounds {
     pub snapshots: u8,
     /// A follower finds that its tree is not what the leader foretells.
     pub divergences: u8,
+    /// An epoch has so many transactions; without, more than are proposed.
+    pub epoch_length: Option<u32>,
 }
 
 /// Who may take itself for elected.
@@ -354,6 +356,16 @@ impl Model for Zab {
 }
 
 impl Zab {
+    pub(super) fn epoch_length(&self) -> EpochLength {
+        self.bounds.epoch_length.map_or(EpochLength::MAX, EpochLength)
+    }
+
+    /// Does it lead, and is its epoch not used up?
+    pub(super) fn can_propose(&self, process: &Process) -> bool {
+        let Role::Leading(leader) = &process.role else { return false };
+        !self.epoch_length().is_used_up(leader.history().last().max(process.epoch.mark()))
+    }
+
     fn server_actions(&self, world: &World, at: usize, actions: &mut Vec<Action>) {
         let (bounds, spent, server) = (&self.bounds, &world.spent, &world.servers[at]);
         let Some(process) = &server.process else {
@@ -389,7 +401,7 @@ impl Zab {
             actions.push(Action::Stream(at));
         }
         if process.serving.is_some() {
-            if spent.proposals < bounds.proposals && server.is_leading() {
+            if spent.proposals < bounds.proposals && self.can_propose(process) {
                 actions.push(Action::Propose(at));
             }
             if spent.syncs < bounds.syncs {

@@ -115,6 +115,8 @@ pub struct Process {
     pub tree: Entries,
     /// How much of the tree was checked while it is served; `None` while nobody is.
     pub serving: Option<usize>,
+    /// The epoch that is served, as its leader.
+    pub epoch: Epoch,
     /// Syncs of its clients: how much had been committed when each came.
     pub syncs: VecDeque<usize>,
     pub orders: VecDeque<Order>,
@@ -123,8 +125,8 @@ pub struct Process {
     pub receiving: Vec<u8>,
     /// The epoch that the leader of this stay has named.
     pub announced: Epoch,
-    /// NEWLEADER is acknowledged in this stay.
-    pub taken_over: bool,
+    /// The epoch whose NEWLEADER is acknowledged in this stay.
+    pub taken_over: Epoch,
 }
 
 #[derive(Clone, Hash)]
@@ -176,12 +178,13 @@ impl Server {
             early: BTreeMap::new(),
             tree,
             serving: None,
+            epoch: Epoch(0),
             syncs: VecDeque::new(),
             orders: VecDeque::new(),
             streams: VecDeque::new(),
             receiving: Vec::new(),
             announced: Epoch(0),
-            taken_over: false,
+            taken_over: Epoch(0),
         });
     }
 }

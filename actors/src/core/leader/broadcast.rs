@@ -5,20 +5,19 @@ use std::sync::Arc;
 
 use super::common::{Common, Heard};
 use super::learners::{Kind, Stage};
+use super::rollover::Rollover;
 use super::room::Room;
 use super::syncs::{MAX_PENDING_SYNCS, Syncer, Syncs};
 use super::{Effect, Input, State};
 use crate::types::{Entry, Forwarded, ForwardedBytes, Packet, Phase, Sid, Tenure, Zxid};
-
-/// From this counter on the leader gives up its epoch, so that the next one begins at 1 again. What is left
-/// to the greatest counter, 16 million, cannot be used up in the half tick until that is noticed.
-pub const ROLLOVER: u32 = u32::MAX - (1 << 24);
 
 #[derive(Clone, Hash)]
 pub(super) struct Broadcast {
     pub(super) common: Common,
     syncs: Syncs,
     room: Room,
+    /// The next epoch is on its way.
+    rollover: Option<Rollover>,
 }
 
 impl From<Broadcast> for State {
@@ -40,7 +39,8 @@ impl Broadcast {
         let reason = "a quorum has taken over the history".to_owned();
         out.push(Effect::Phase { phase: Phase::Broadcast, epoch, reason });
         out.push(Effect::Serve { epoch });
-        let mut phase = Broadcast { common, syncs: Syncs::default(), room: Room::default() };
+        let (syncs, room) = Default::default();
+        let mut phase = Broadcast { common, syncs, room, rollover: None };
         for sid in phase.common.learners.in_stage(|stage| stage == Stage::Acked) {
             phase.welcome(sid, out);
         }
@@ -58,6 +58,7 @@ impl Broadcast {
                     Heard::Nothing => {}
                     // It is with this leader: perhaps that was a quorum's word.
                     Heard::Answer => self.release_syncs(out),
+                    Heard::Arrived if self.rollover.is_some() => {}
                     Heard::Arrived => {
                         if let Err(reason) = self.common.announce(out) {
                             return State::over(self.common, reason, out);
@@ -91,9 +92,6 @@ impl Broadcast {
                 if let Err(reason) = self.common.on_tick(now, self.common.timing.tick_ms, out) {
                     return State::over(self.common, reason, out);
                 }
-                if self.common.history.last().counter() >= ROLLOVER {
-                    return State::over(self.common, "the zxid counter is used up: a new epoch is due", out);
-                }
                 self.common.ping(out);
             }
             Input::DiskLow(low) => self.room.own(low),
@@ -104,18 +102,69 @@ impl Broadcast {
                     self.common.learners.ping_voters(&self.common.ensemble, out);
                 }
             }
-            // Late, from an older role: the epoch files are not changed in this phase.
-            Input::EpochsSaved(_) => {}
+            Input::EpochsSaved(epochs) => {
+                self.common.on_epochs_saved(epochs);
+                if let Some(rollover) = &mut self.rollover {
+                    rollover.on_epochs_saved(&mut self.common, out);
+                }
+            }
         }
-        self.into()
+        match self.roll_over(out) {
+            Ok(()) => self.into(),
+            Err(reason) => State::over(self.common, reason, out),
+        }
+    }
+
+    /// Moves on to the next epoch when this one has all the transactions it may have.
+    fn roll_over(&mut self, out: &mut Vec<Effect>) -> Result<(), String> {
+        if self.rollover.is_none() && self.is_used_up() {
+            self.rollover = Some(Rollover::begin(&mut self.common, out));
+        }
+        let Some(rollover) = &mut self.rollover else { return Ok(()) };
+        if !rollover.advance(&mut self.common, out)? {
+            return Ok(());
+        }
+        self.rollover = None;
+        let epoch = self.common.epoch();
+        self.syncs.turn_to(epoch);
+        let reason = "the zxid counter was used up, and a quorum has taken over the next epoch".to_owned();
+        out.push(Effect::Phase { phase: Phase::Broadcast, epoch, reason });
+        out.push(Effect::Serve { epoch });
+        for sid in self.common.learners.in_stage(|stage| stage == Stage::InStep) {
+            self.welcome(sid, out);
+        }
+        self.common.announce(out)
+    }
+
+    /// Has the epoch all its transactions, and are they committed and durable?
+    fn is_used_up(&self) -> bool {
+        let (history, epoch) = (&self.common.history, self.common.epoch());
+        let last = history.last();
+        last.epoch() == epoch
+            && self.common.epoch_length.is_used_up(last)
+            && last == history.applied()
+            && last == self.common.synced
     }
 
     fn on_packet(&mut self, from: Sid, tenure: Tenure, packet: Packet, out: &mut Vec<Effect>) {
         let stage = self.common.learners.get(from).expect("its packet was just received").stage();
         match (packet, stage) {
+            // A learner has promised the next epoch.
+            (Packet::AckEpoch { last, current }, Stage::InStep)
+                if let Some(rollover) = &mut self.rollover =>
+            {
+                rollover.on_ack_epoch(&mut self.common, from, last, current, out);
+            }
             // A learner that came late has promised, or asks for a snapshot.
             (Packet::AckEpoch { last, current }, _) => {
                 self.common.on_late_ack_epoch(from, last, current, true, out);
+            }
+            // A learner has taken over the next epoch.
+            (Packet::Ack { zxid }, Stage::InStep)
+                if let Some(rollover) = &mut self.rollover
+                    && rollover.is_awaited(from, zxid) =>
+            {
+                rollover.on_ack(from);
             }
             // A learner has taken over the history, or logged proposals.
             (Packet::Ack { zxid }, _) => self.on_ack(from, zxid, out),
@@ -274,7 +323,7 @@ mod tests {
     use crate::core::history::History;
     use crate::core::leader::{Start, Timing};
     use crate::core::quorum::Ensemble;
-    use crate::types::{Epoch, Epochs, SessionId, Txn, TxnBody, TxnHeader};
+    use crate::types::{Epoch, EpochLength, Epochs, SessionId, Txn, TxnBody, TxnHeader};
 
     const EPOCH: Epoch = Epoch(2);
 
@@ -286,42 +335,17 @@ mod tests {
             epochs: Epochs { accepted: EPOCH, current: EPOCH },
             timing: Timing { tick_ms: 100, init_limit_ms: 1_000, sync_limit_ms: 500 },
             linked: Default::default(),
+            epoch_length: EpochLength::MAX,
             now: 0,
         };
-        Broadcast { common: Common::new(start), syncs: Syncs::default(), room: Room::default() }
+        let (syncs, room) = Default::default();
+        Broadcast { common: Common::new(start), syncs, room, rollover: None }
     }
 
     fn entry(counter: u32) -> Arc<Entry> {
         let zxid = Zxid::new(EPOCH, counter);
         let header = TxnHeader { session: SessionId::NONE, cxid: 0, zxid, time: 0 };
         Entry::new(Txn { header, body: TxnBody::Error(0), digest: None })
-    }
-
-    fn step(state: State, input: Input) -> (State, Vec<Effect>) {
-        let State::Broadcast(phase) = state else { panic!("the leadership is over") };
-        let mut out = Vec::new();
-        let state = phase.step(input, &mut out);
-        (state, out)
-    }
-
-    #[test]
-    fn a_counter_that_is_used_up_ends_the_epoch() {
-        let state = broadcast(ROLLOVER - 2).into();
-        let (state, _) = step(state, Input::Propose(vec![entry(ROLLOVER - 1)]));
-        let (state, _) = step(state, Input::Tick { now: 50 });
-        let (state, _) = step(state, Input::Propose(vec![entry(ROLLOVER)]));
-        let (state, out) = step(state, Input::Tick { now: 100 });
-        assert!(matches!(&out[..], [Effect::StandDown { .. }]), "{out:?}");
-        assert!(matches!(state, State::Over(_)));
-    }
-
-    #[test]
-    #[should_panic(expected = "the counter must not run into the epoch")]
-    fn a_counter_never_runs_into_the_epoch() {
-        let after = Zxid::new(EPOCH, u32::MAX).next();
-        let mut beyond = (*entry(1)).clone();
-        beyond.txn.header.zxid = after;
-        step(broadcast(u32::MAX).into(), Input::Propose(vec![Arc::new(beyond)]));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::{Effect, Start, Timing};
 use crate::core::history::History;
 use crate::core::quorum::Ensemble;
 use crate::core::sync::{self, Method};
-use crate::types::{Epoch, Epochs, Millis, Packet, Sid, Tenure, Zxid};
+use crate::types::{Epoch, EpochLength, Epochs, Millis, Packet, Sid, Tenure, Zxid};
 
 /// The greatest epoch a learner may have promised: the one after it must still be a positive number in a
 /// signed zxid.
@@ -18,6 +18,7 @@ const MAX_ACCEPTED: Epoch = Epoch(i32::MAX as u32 - 1);
 pub(super) struct Common {
     pub(super) ensemble: Ensemble,
     pub(super) timing: Timing,
+    pub(super) epoch_length: EpochLength,
     /// The time of the last packet or tick.
     pub(super) now: Millis,
     pub(super) history: History,
@@ -54,12 +55,13 @@ pub(super) enum Heard {
 
 impl Common {
     pub(super) fn new(start: Start) -> Common {
-        let Start { ensemble, history, epochs, timing, linked, now } = start;
+        let Start { ensemble, history, epochs, timing, epoch_length, linked, now } = start;
         Common {
             learners: Learners::new(ensemble.me),
             linked,
             ensemble,
             timing,
+            epoch_length,
             now,
             synced: history.last(),
             history,
@@ -87,10 +89,20 @@ impl Common {
     }
 
     pub(super) fn choose(&mut self, epoch: Epoch, out: &mut Vec<Effect>) {
-        assert!(self.chosen.is_none(), "a leadership has one epoch");
+        assert!(self.chosen.is_none(), "a leadership begins with one epoch");
         assert!(epoch > self.epochs.accepted, "an epoch is promised once");
         self.chosen = Some(epoch);
         self.save(Epochs { accepted: epoch, current: self.epochs.current }, out);
+    }
+
+    /// The leadership goes on in the next epoch, which a quorum has taken over.
+    pub(super) fn turn_to(&mut self, epoch: Epoch) {
+        assert_eq!(
+            self.epochs.current, epoch,
+            "the current epoch is durable before anything is proposed in it"
+        );
+        assert!(self.history.last() < epoch.mark(), "nothing was proposed in it before");
+        self.chosen = Some(epoch);
     }
 
     pub(super) fn save(&mut self, epochs: Epochs, out: &mut Vec<Effect>) {

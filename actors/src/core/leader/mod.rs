@@ -23,6 +23,7 @@
 //! - StandDown is the last effect. The history handed back holds what the disk will hold when it has done all
 //!   it was told to; whoever supervises the roles waits for that before the next one begins.
 //!
+//! - When an epoch's counters are used up the next one begins without an election (`rollover`).
 //! - A sync is answered when a quorum has said since it came that it is with this leader (`syncs`).
 //!
 //! Deliberately absent: reconfiguration, and throttling of concurrent synchronizations.
@@ -31,6 +32,7 @@ mod broadcast;
 mod common;
 mod discovery;
 mod learners;
+mod rollover;
 mod room;
 mod synchronization;
 mod syncs;
@@ -40,7 +42,9 @@ use std::sync::Arc;
 
 use crate::core::history::History;
 use crate::core::quorum::Ensemble;
-use crate::types::{Entry, Epoch, Epochs, Forwarded, Millis, Packet, Phase, SessionId, Sid, Tenure, Zxid};
+use crate::types::{
+    Entry, Epoch, EpochLength, Epochs, Forwarded, Millis, Packet, Phase, SessionId, Sid, Tenure, Zxid,
+};
 use broadcast::Broadcast;
 use common::Common;
 use discovery::Discovery;
@@ -58,6 +62,8 @@ pub struct Start {
     pub timing: Timing,
     /// Servers with a connection.
     pub linked: BTreeSet<Sid>,
+    /// When an epoch has so many transactions, the next one begins.
+    pub epoch_length: EpochLength,
     /// Now.
     pub now: Millis,
 }
@@ -125,7 +131,8 @@ pub enum Effect {
     /// Apply these. A quorum has them; but before Serve a leader may have to take its whole log into a tree
     /// that nobody is served from, so a tree must not be saved as a snapshot until Serve.
     Commit(Vec<Arc<Entry>>),
-    /// The leadership is established: the replica serves, and prepares from `(epoch, 1)` on.
+    /// The leadership is established, or goes on in its next epoch: the replica serves, and prepares from
+    /// `(epoch, 1)` on.
     Serve { epoch: Epoch },
     /// Writes of a learner's clients, for the replica.
     Forwarded { from: Sid, requests: Vec<Forwarded> },

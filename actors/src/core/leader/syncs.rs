@@ -14,7 +14,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::common::Common;
-use crate::types::{Sid, Tenure, Zxid};
+use crate::types::{Epoch, Sid, Tenure, Zxid};
 
 /// Syncs that may wait, of all servers together; a learner that asks for more is dropped. Far more than all
 /// the servers' limits on outstanding requests.
@@ -52,6 +52,12 @@ impl Syncs {
     pub(super) fn push(&mut self, syncer: Syncer, common: &Common) {
         let last = common.history.last().max(common.epoch().mark());
         self.waiting.push_back(Waiting { syncer, last, pinged: common.learners.pings() });
+    }
+
+    /// A new epoch begins: what its learners acknowledge of it from now on is beyond its mark. They had taken it over
+    /// before, and some of these may have come since then.
+    pub(super) fn turn_to(&mut self, epoch: Epoch) {
+        self.waiting.iter_mut().for_each(|waiting| waiting.last = epoch.mark());
     }
 
     /// The oldest one, if it waits for nothing more.

@@ -1,6 +1,7 @@
 //! Broadcast: log and acknowledge what is proposed, apply what is committed, forward what clients want.
 
 use super::common::Common;
+use super::rollover::Rollover;
 use super::{Effect, Input, State};
 use crate::types::{Forwarded, ForwardedBytes, Packet, Phase, Zxid};
 
@@ -13,6 +14,8 @@ pub(super) struct Broadcast {
     pub(super) common: Common,
     /// Own syncs on their way to the leader and back.
     syncs: usize,
+    /// The leader moves on to its next epoch.
+    rollover: Option<Rollover>,
 }
 
 impl From<Broadcast> for State {
@@ -24,15 +27,20 @@ impl From<Broadcast> for State {
 impl Broadcast {
     /// A quorum has taken over the history: everything up to `committed` may be seen.
     pub(super) fn begin(mut common: Common, committed: Zxid, out: &mut Vec<Effect>) -> State {
-        let (epoch, leader) = (common.epoch(), common.leader);
-        assert_eq!(common.epochs.current, epoch, "the current epoch is durable before its ACK");
         if let Err(reason) = common.commit(committed, out) {
             return State::over(common, reason, out);
         }
+        let mut phase = Broadcast { common, syncs: 0, rollover: None };
         let reason = format!("in step with the leader, all up to {committed} is committed");
+        phase.serve(reason, out);
+        phase.into()
+    }
+
+    fn serve(&mut self, reason: String, out: &mut Vec<Effect>) {
+        let (epoch, leader) = (self.common.epoch(), self.common.leader);
+        assert_eq!(self.common.epochs.current, epoch, "the current epoch is durable before its ACK");
         out.push(Effect::Phase { phase: Phase::Broadcast, epoch, reason });
         out.push(Effect::Serve { epoch, leader });
-        Broadcast { common, syncs: 0 }.into()
     }
 
     pub(super) fn step(mut self, input: Input, out: &mut Vec<Effect>) -> State {
@@ -52,7 +60,17 @@ impl Broadcast {
             }
             Input::Synced { zxid } => {
                 self.common.on_synced(zxid);
-                self.common.acknowledge(out);
+                match &mut self.rollover {
+                    Some(rollover) => rollover.on_synced(&mut self.common, out),
+                    None => self.common.acknowledge(out),
+                }
+            }
+            Input::EpochsSaved(epochs) => {
+                if self.common.on_epochs_saved(epochs)
+                    && let Some(rollover) = &mut self.rollover
+                {
+                    rollover.on_epochs_saved(&mut self.common, out);
+                }
             }
             Input::Forward(requests) => forward(&requests, out),
             Input::Sync => {
@@ -81,11 +99,8 @@ impl Broadcast {
                     return State::over(self.common, reason, out);
                 }
             }
-            // Late, from an older role: neither log nor epochs are changed in this phase but by appending.
-            Input::EpochsSaved(_)
-            | Input::Truncated { .. }
-            | Input::Stored { .. }
-            | Input::Installed { .. } => {}
+            // Late, from an older role: in this phase the log is changed only by appending.
+            Input::Truncated { .. } | Input::Stored { .. } | Input::Installed { .. } => {}
         }
         self.into()
     }
@@ -93,11 +108,13 @@ impl Broadcast {
     fn on_packet(&mut self, packet: Packet, out: &mut Vec<Effect>) -> Result<(), String> {
         match packet {
             // A transaction: log it; it is acknowledged when it is durable.
-            Packet::Proposal(entry) if !self.common.is_observer() => self.common.log(entry, out),
+            Packet::Proposal(entry) if !self.common.is_observer() && self.rollover.is_none() => {
+                self.common.log(entry, out)
+            }
             // A quorum has logged it.
             Packet::Commit { zxid } => self.common.commit(zxid, out),
             // To an observer: log and apply.
-            Packet::Inform(entry) if self.common.is_observer() => {
+            Packet::Inform(entry) if self.common.is_observer() && self.rollover.is_none() => {
                 let zxid = entry.zxid();
                 self.common.log(entry, out)?;
                 self.common.commit(zxid, out)
@@ -123,10 +140,28 @@ impl Broadcast {
                 out.push(Effect::RefuseWrites(low));
                 Ok(())
             }
+            // The epoch's counters are used up: the leader goes on with its next one.
+            Packet::LeaderInfo { epoch } if self.rollover.is_none() => {
+                self.rollover = Some(Rollover::begin(&mut self.common, epoch, out)?);
+                Ok(())
+            }
+            Packet::NewLeader { epoch } if let Some(rollover) = &mut self.rollover => {
+                rollover.on_new_leader(&mut self.common, epoch, out)
+            }
+            Packet::UpToDate { committed }
+                if self.rollover.take_if(|rollover| rollover.is_acked()).is_some() =>
+            {
+                self.common.commit(committed, out)?;
+                self.serve("the leader goes on with its next epoch".to_owned(), out);
+                Ok(())
+            }
             // The leader leads no more, or wants this learner no more.
             Packet::Goodbye { reason } => Err(format!("the leader says goodbye: {reason}")),
             // It breaks the protocol.
-            packet => Err(format!("{} in broadcast", packet.name())),
+            packet => match &self.rollover {
+                Some(rollover) => Err(format!("{} in the middle of {rollover:?}", packet.name())),
+                None => Err(format!("{} in broadcast", packet.name())),
+            },
         }
     }
 }

@@ -17,6 +17,7 @@
 //!   NEWLEADER is (ZOOKEEPER-4685).
 //! - What the leader says is checked before it is believed. A learner that cannot make sense of it stands down
 //!   and comes back through an election: it neither stops the process nor damages its log.
+//! - A leader whose epoch is used up takes its learners along into the next one (`rollover`).
 //! - A server whose tree has turned out to differ from the leader's promises and votes as before, by its log, which
 //!   is in order; but it takes nothing from its next leader but a SNAP.
 //! - StandDown is the last effect. The history handed back holds what the disk will hold when it has done all
@@ -27,6 +28,7 @@
 mod broadcast;
 mod common;
 mod discovery;
+mod rollover;
 mod synchronization;
 
 use std::sync::Arc;
@@ -126,7 +128,7 @@ pub enum Effect {
     Install { zxid: Zxid },
     /// Apply.
     Commit(Vec<Arc<Entry>>),
-    /// In step with the leader: the replica serves.
+    /// In step with the leader, or with it in its next epoch: the replica serves.
     Serve { epoch: Epoch, leader: Sid },
     /// The oldest own sync is done.
     SyncDone,

@@ -12,6 +12,7 @@
 //! ```
 //!
 //! Invariants:
+//! - when the epoch is used up nothing is prepared until the next one begins;
 //! - every write takes the next zxid, a refused one too: its transaction is the error;
 //! - a refused write leaves nothing behind in the overlay: its draft is dropped;
 //! - an overlay entry lives exactly until its zxid is applied, and then the tree says the same;
@@ -32,16 +33,13 @@ use crate::core::acl;
 use crate::core::quota::Remark;
 use crate::core::tree::{DIGEST_VERSION, Tree};
 use crate::types::{
-    Epoch, Forwarded, Op, SessionId, Sid, Str, Txn, TxnBody, TxnDigest, TxnHeader, WallMillis, ZkError, Zxid,
+    Epoch, EpochLength, Forwarded, Op, SessionId, Sid, Str, Txn, TxnBody, TxnDigest, TxnHeader, WallMillis,
+    ZkError, Zxid,
 };
 use ops::Asker;
 pub use ops::is_ephemeral;
 use overlay::{Changes, Draft, Overlay};
 use sessions::Sessions;
-
-/// The last counter of an epoch that a transaction may have. Apache's leader refuses all ones and stands
-/// down, and so does ours: the next epoch starts at 1 again.
-pub const LAST_COUNTER: u32 = u32::MAX - 1;
 
 /// The longest list of ephemerals that a closeSession carries, in bytes. A transaction must fit into a frame
 /// between servers, and paths may be long: a session of many could never be closed.
@@ -58,6 +56,8 @@ pub struct Rules {
     pub enforce_quota: bool,
     /// How long a container may stay that never had a child, in ms; 0 is for ever.
     pub max_never_used_ms: i64,
+    /// With so many transactions an epoch is used up: nothing more can be proposed in it.
+    pub epoch_length: EpochLength,
 }
 
 /// The leader's side of every write: see the module's story.
@@ -88,18 +88,33 @@ impl Preparer {
         Preparer { last, ..Preparer::new(last.epoch(), Rules::default(), tree) }
     }
 
+    /// Has had all transactions that the epoch may have.
+    #[cfg(test)]
+    pub fn end_epoch(&mut self) {
+        self.rules.epoch_length = EpochLength(self.last.counter());
+    }
+
     /// The zxid handed out last.
     pub fn last(&self) -> Zxid {
         self.last
     }
 
+    /// Has the epoch all the transactions that it may have? Then the next one is due ([`Preparer::turn_to`]).
+    pub fn is_used_up(&self) -> bool {
+        self.rules.epoch_length.is_used_up(self.last)
+    }
+
+    /// The leadership goes on in its next epoch. Everything proposed in this one is applied, so the overlay is
+    /// empty; the sessions stay with their owners.
+    pub fn turn_to(&mut self, epoch: Epoch) {
+        assert!(epoch.mark() > self.last, "{} is not behind epoch {epoch}", self.last);
+        self.last = epoch.mark();
+    }
+
     /// Makes the next transaction of a write that came by the server `from`. Refused writes are
-    /// transactions too. `None` when the epoch's counters are used up: then nothing more can be proposed
-    /// in this leadership.
-    pub fn prepare(&mut self, tree: &Tree, now: WallMillis, from: Sid, write: Forwarded) -> Option<Txn> {
-        if self.last.counter() >= LAST_COUNTER {
-            return None;
-        }
+    /// transactions too. Not to be asked for more when the epoch is used up.
+    pub fn prepare(&mut self, tree: &Tree, now: WallMillis, from: Sid, write: Forwarded) -> Txn {
+        assert!(!self.is_used_up(), "the counter must not run into the epoch");
         let Forwarded { session, local, cxid, op, auth } = write;
         let zxid = self.last.next();
         let body = match op {
@@ -122,15 +137,15 @@ impl Preparer {
                 }
             }
         };
-        Some(self.seal(TxnHeader { session, cxid, zxid, time: now }, body))
+        self.seal(TxnHeader { session, cxid, zxid, time: now }, body)
     }
 
     /// Makes the next transaction of the deletion of a container or TTL node that was found to be over. It is judged
     /// once more, since it was found some time ago: `None` when it is not over any more. What has changes
-    /// pending, a new child among them, is left for the next time.
+    /// pending, a new child among them, is left for the next time, and so is everything when the epoch is used up.
     pub fn delete_container(&mut self, tree: &Tree, now: WallMillis, path: Str) -> Option<Txn> {
         let is_over = tree.is_over(&path, now, self.rules.max_never_used_ms);
-        if !is_over || self.overlay.is_pending(&path) || self.last.counter() >= LAST_COUNTER {
+        if !is_over || self.overlay.is_pending(&path) || self.is_used_up() {
             return None;
         }
         let zxid = self.last.next();

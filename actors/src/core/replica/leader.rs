@@ -4,7 +4,7 @@
 //! These come by other actors, so they can be late: a replica that does not lead any more drops them. The
 //! learners' links end with the leadership, and the sessions are judged anew by the next leader.
 
-use super::{Effect, Replica, Role};
+use super::{Early, Effect, Replica, Role};
 use crate::types::{Entry, Forwarded, Op, SessionId, Sid, Str, Tenure, WallMillis};
 
 impl Replica {
@@ -12,8 +12,12 @@ impl Replica {
     pub(super) fn forwarded(&mut self, now: WallMillis, from: Sid, requests: Vec<Forwarded>) {
         let Role::Leader(preparer) = &mut self.role else { return };
         for write in requests {
+            if preparer.is_used_up() {
+                self.early.push_back(Early { now, from, write });
+                continue;
+            }
             let session = write.session;
-            let Some(txn) = preparer.prepare(&self.tree, now, from, write) else { return };
+            let txn = preparer.prepare(&self.tree, now, from, write);
             self.proposals.push(Entry::new(txn));
             // The learner's own touch table arrives later than its write, so the write counts as well.
             if preparer.is_open(&self.tree, session)
@@ -78,9 +82,16 @@ impl Replica {
             return;
         }
         let (op, auth) = (Op::CloseSession, self.nobody.clone());
-        let close = Forwarded { session, local: false, cxid: 0, op, auth };
-        if let Some(txn) = preparer.prepare(&self.tree, now, self.settings.me, close) {
-            self.proposals.push(Entry::new(txn));
+        self.order(now, Forwarded { session, local: false, cxid: 0, op, auth });
+    }
+
+    /// The next epoch has begun: what has waited for it comes first. It may be more than that epoch holds.
+    pub(super) fn take_early(&mut self) {
+        for Early { now, from, write } in std::mem::take(&mut self.early) {
+            match from == self.settings.me {
+                true => self.order(now, write),
+                false => self.forwarded(now, from, vec![write]),
+            }
         }
     }
 }

@@ -188,6 +188,14 @@ enum Role {
     Learner,
 }
 
+/// A write that came before its epoch.
+#[derive(Debug)]
+struct Early {
+    now: WallMillis,
+    from: Sid,
+    write: Forwarded,
+}
+
 /// The replica: see the module's story.
 #[derive(Debug)]
 pub struct Replica {
@@ -223,6 +231,9 @@ pub struct Replica {
     outstanding: usize,
     /// Writes that need room are refused.
     no_room: bool,
+    /// Leader: writes for the next epoch, this one being used up. They are as many as the servers let their clients
+    /// have under way.
+    early: VecDeque<Early>,
     /// Prepared in this step.
     proposals: Vec<Arc<Entry>>,
     /// To be forwarded in this step.
@@ -256,6 +267,7 @@ impl Replica {
             touches: Touches::default(),
             outstanding: 0,
             no_room: false,
+            early: VecDeque::new(),
             proposals: Vec::new(),
             forwards: Vec::new(),
             changes: Vec::new(),
@@ -333,7 +345,16 @@ impl Replica {
     /// Whether and how to serve from now on. What was in flight has lost its meaning: clients are not
     /// told what became of it, they look.
     fn serve(&mut self, service: Service, out: &mut Vec<Effect>) {
-        self.close_all(out);
+        match (&mut self.role, service) {
+            // The same leader in its next epoch: for clients nothing has changed.
+            (Role::Leader(preparer), Service::Leader(epoch)) => {
+                assert_eq!(self.tree.zxid(), preparer.last(), "all of the last epoch is applied");
+                preparer.turn_to(epoch);
+                return self.take_early();
+            }
+            (Role::Learner, Service::Learner { .. }) => return,
+            _ => self.close_all(out),
+        }
         self.no_room = false;
         if let Some((text, since)) = &self.settings.config
             && !matches!(service, Service::None)
@@ -397,11 +418,12 @@ impl Replica {
     fn order(&mut self, now: WallMillis, write: Forwarded) {
         match &mut self.role {
             Role::Leader(preparer) => {
-                // With the epoch's counters used up nothing is proposed any more: requests wait until the
-                // leader has stood down for that very reason, which closes their connections.
-                if let Some(txn) = preparer.prepare(&self.tree, now, self.settings.me, write) {
-                    self.proposals.push(Entry::new(txn));
+                let from = self.settings.me;
+                if preparer.is_used_up() {
+                    return self.early.push_back(Early { now, from, write });
                 }
+                let txn = preparer.prepare(&self.tree, now, from, write);
+                self.proposals.push(Entry::new(txn));
             }
             Role::Learner => self.forwards.push(write),
             Role::Idle | Role::ReadOnly { .. } => unreachable!("writes are refused where they came"),
@@ -434,6 +456,7 @@ impl Replica {
         for conn in conns {
             self.close(conn, out);
         }
+        self.early.clear();
         self.sent.clear();
         self.syncs.clear();
         self.locals.clear();

@@ -71,8 +71,8 @@ impl World {
         let server = self.servers.get_mut(&sid).expect("is a server");
         let tenure = server.next_tenure();
         let process = server.process.as_mut().expect("is looking");
-        let (epochs, linked) = (process.epochs, process.linked.clone());
-        let start = leader::Start { ensemble, history, epochs, timing: TIMING, linked, now };
+        let (epochs, linked, epoch_length) = (process.epochs, process.linked.clone(), self.epoch_length);
+        let start = leader::Start { ensemble, history, epochs, timing: TIMING, epoch_length, linked, now };
         let mut effects = Vec::new();
         let leader = leader::Leader::new(start, &mut effects);
         process.state = State::Leading { leader: Box::new(leader), tenure };
@@ -165,8 +165,15 @@ impl World {
                     _ => {}
                 }
                 for (peer, learner) in to {
-                    if let Packet::LeaderInfo { epoch } = packet {
-                        self.ghosts.announced(sid, peer, learner, epoch, &self.servers[&sid].disk);
+                    match packet {
+                        Packet::LeaderInfo { epoch } => {
+                            self.ghosts.announced(sid, peer, learner, epoch, &self.servers[&sid].disk);
+                        }
+                        // So begins the next epoch of the same leader.
+                        Packet::NewLeader { epoch } => {
+                            self.ghosts.begins(epoch, sid, || self.servers[&sid].disk.all());
+                        }
+                        _ => {}
                     }
                     self.send(sid, peer, learner, packet.clone());
                 }
@@ -189,17 +196,18 @@ impl World {
                 }
             }
             leader::Effect::Serve { epoch } => {
-                process.serving = Some(0);
+                self.coverage.rollovers += usize::from(process.serving.is_some());
+                (process.serving, process.epoch) = (Some(0), epoch);
                 self.coverage.established += 1;
                 let tree = process.tree.clone();
+                self.ghosts.begins(epoch, sid, || server.disk.all());
                 self.ghosts.established(epoch, sid, &tree);
                 self.tell(sid, format_args!("leads epoch {epoch}"));
                 self.settle(sid, ServerState::Leading);
             }
             leader::Effect::Phase { phase, epoch, reason } => {
-                let log = server.disk.all();
                 if phase == Phase::Synchronization {
-                    self.ghosts.begins(epoch, sid, log);
+                    self.ghosts.begins(epoch, sid, || server.disk.all());
                 }
                 self.tell(sid, format_args!("leader: {phase} of {epoch}: {reason}"));
             }
@@ -318,12 +326,13 @@ impl World {
         let leaders: Vec<Sid> = self.sids().into_iter().filter(|sid| self.can_propose(*sid)).collect();
         let Some(sid) = self.rng.pick(&leaders) else { return };
         let count = 1 + self.rng.below(3);
-        let process = self.process(sid).expect("leads");
-        let State::Leading { leader, .. } = &process.state else { unreachable!("leads") };
-        let (epoch, mut last) = (process.epochs.current, leader.history().last());
+        let mut last = self.last_proposed(sid);
         let mut entries = Vec::new();
         for _ in 0..count {
-            last = last.max(epoch.mark()).next();
+            if self.epoch_length.is_used_up(last) {
+                break;
+            }
+            last = last.next();
             self.proposed += 1;
             let entry = entry(last, self.proposed);
             self.ghosts.broadcast(sid, &entry);
@@ -337,7 +346,14 @@ impl World {
         let process = self.servers[&sid].process.as_ref();
         process.is_some_and(|process| {
             process.serving.is_some() && matches!(process.state, State::Leading { .. })
-        })
+        }) && !self.epoch_length.is_used_up(self.last_proposed(sid))
+    }
+
+    /// The last proposal of a leader that serves, or the mark of its epoch.
+    fn last_proposed(&self, sid: Sid) -> Zxid {
+        let process = self.servers[&sid].process.as_ref().expect("leads");
+        let State::Leading { leader, .. } = &process.state else { unreachable!("leads") };
+        leader.history().last().max(process.epoch.mark())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Each operation's checks, in their order: a request that is wrong in two ways shows the first.
 
 use super::*;
+use crate::types::EpochLength;
 use ZkError::{
     BadArguments, BadVersion, InvalidAcl, MarshallingError, NoAuth, NoChildrenForEphemerals, NoNode,
     NodeExists, NotEmpty, Unimplemented,
@@ -190,9 +191,20 @@ fn sequence_numbers_count_creates_of_any_kind_and_no_deletes() {
 #[test]
 fn the_last_counter_of_an_epoch_ends_it() {
     let mut bench = Bench::new();
-    bench.preparer.last = Zxid::new(Epoch(1), super::super::LAST_COUNTER - 1);
-    bench.propose(S, create("/a"));
-    let write = Forwarded { session: S, local: false, cxid: 8, op: create("/b"), auth: bench.auth.clone() };
-    assert_eq!(bench.preparer.prepare(&bench.tree, 0, ME, write), None);
+    bench.preparer.last = Zxid::new(Epoch(1), EpochLength::MAX.0 - 1);
+    assert!(!bench.preparer.is_used_up());
+    bench.given([create("/a")]);
+    assert!(bench.preparer.is_used_up());
     assert_eq!(bench.last_zxid(), Zxid::new(Epoch(1), u32::MAX - 1));
+    bench.preparer.turn_to(Epoch(2));
+    bench.given([set_data("/a", 0)]);
+    assert_eq!(bench.last_zxid(), Zxid::new(Epoch(2), 1));
+}
+
+#[test]
+#[should_panic(expected = "the counter must not run into the epoch")]
+fn a_counter_never_runs_into_the_epoch() {
+    let mut bench = Bench::new();
+    bench.preparer.last = Zxid::new(Epoch(1), EpochLength::MAX.0);
+    bench.propose(S, create("/a"));
 }

@@ -1,6 +1,7 @@
 //! What comes and goes with a role: service, touches, expiry, the overlay.
 
 use super::*;
+use crate::types::TxnBody;
 
 #[test]
 fn losing_the_leader_closes_everything() {
@@ -49,6 +50,7 @@ fn a_new_leader_starts_from_the_tree_alone() {
 fn an_epoch_does_not_begin_behind_the_tree() {
     let mut server = Server::leader();
     server.client();
+    server.step(Input::Service(Service::None));
     server.step(Input::Service(Service::Leader(EPOCH)));
 }
 
@@ -147,17 +149,83 @@ fn a_refusal_waits_for_its_turn() {
     assert_eq!(server.told(), ["changed Created /a", "c1 #1 z2 path /a", "c1 #2 z2 SessionExpired"]);
 }
 
-#[test]
-fn when_the_counters_are_used_up_requests_wait() {
+/// The leader's epoch is used up, and a client and a learner have asked for more.
+fn used_up() -> (Server, ConnId) {
     let mut server = Server::leader();
     let (c, _) = server.client();
+    server.ask(c, 1, create("/a", 0));
+    server.commit_one();
     let Role::Leader(preparer) = &mut server.replica.role else { panic!("it leads") };
-    **preparer = Preparer::new_at(Zxid::new(EPOCH, u32::MAX - 1), &server.replica.tree);
-    server.ask_all(vec![request(c, 1, create("/a", 0)), request(c, 2, Op::Ping)]);
+    preparer.end_epoch();
+    server.ask_all(vec![
+        request(c, 2, create("/b", 0)),
+        request(c, 3, get_data("/a")),
+        request(c, 4, Op::Ping),
+    ]);
     let write =
-        Forwarded { session: SessionId(1), local: false, cxid: 1, op: create("/b", 0), auth: Arc::from([]) };
+        Forwarded { session: SessionId(1), local: false, cxid: 1, op: create("/c", 0), auth: Arc::from([]) };
     server.step(Input::Forwarded { now: NOW, from: LEARNER, requests: vec![write] });
-    assert_eq!((server.told(), server.proposed.len()), (vec![], 0));
+    assert_eq!(server.proposed.len(), 0);
+    server.told();
+    (server, c)
+}
+
+#[test]
+fn writes_wait_for_the_next_epoch() {
+    let (mut server, _) = used_up();
+    server.step(Input::Service(Service::Leader(EPOCH.next())));
+    let zxids: Vec<_> = server.proposed.iter().map(|entry| entry.zxid()).collect();
+    assert_eq!(
+        zxids,
+        [Zxid::new(EPOCH.next(), 1), Zxid::new(EPOCH.next(), 2)],
+        "in the order in which they came"
+    );
+    server.commit_one();
+    assert_eq!(
+        server.told(),
+        [
+            "changed Created /b",
+            "c1 #2 z=8589934593 path /b",
+            "c1 #3 z=8589934593 data hi v0",
+            "c1 #-2 z=8589934593 ok"
+        ]
+    );
+    assert_eq!(server.said(), [""; 0], "the sessions are tracked as before");
+}
+
+#[test]
+fn a_leader_that_loses_its_epoch_forgets_the_writes_for_the_next() {
+    let (mut server, _) = used_up();
     server.step(Input::Service(Service::None));
     assert_eq!(server.told(), ["c1 close"]);
+    server.step(Input::Service(Service::Leader(EPOCH.next())));
+    assert_eq!(server.proposed.len(), 0);
+}
+
+#[test]
+fn an_expiry_waits_for_the_next_epoch() {
+    let (mut server, _) = used_up();
+    let (session, seen) = (*server.replica.tree.sessions().keys().next().unwrap(), server.touched.0);
+    server.step(Input::Expire { now: NOW, sessions: vec![session], seen });
+    assert_eq!(server.proposed.len(), 0);
+    server.step(Input::Service(Service::Leader(EPOCH.next())));
+    assert_eq!(server.proposed.len(), 2, "the next epoch is used up by what came before");
+    server.commit();
+    server.step(Input::Service(Service::Leader(EPOCH.next().next())));
+    assert!(matches!(server.proposed.back().unwrap().txn.body, TxnBody::CloseSession { .. }));
+}
+
+#[test]
+fn a_learner_keeps_its_clients_when_its_leader_goes_on_with_the_next_epoch() {
+    let (mut leader, mut server) = (Server::leader(), Server::learner());
+    let (_, session) = leader.client();
+    server.step(Input::Commit(leader.log.clone()));
+    let c = server.reconnect(session);
+    server.step(Input::Revalidated { session, valid: Some(Zxid::ZERO) });
+    server.told();
+    server.ask(c, 1, create("/a", 0));
+    server.step(Input::Service(Service::Learner { epoch: EPOCH.next(), leader: LEADER }));
+    server.ask(c, 2, get_data("/"));
+    assert_eq!(server.told(), [""; 0], "the read waits behind the write");
+    assert_eq!((server.replica.client_count(), server.forwarded.len()), (1, 1));
 }

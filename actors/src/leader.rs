@@ -34,6 +34,8 @@ pub struct Leader {
     start: Option<Start>,
     /// `None` before it begins and once it is over.
     core: Option<Core>,
+    /// The leadership was established.
+    serves: bool,
     tenure: Tenure,
     around: Surroundings,
     ties: Ties,
@@ -44,7 +46,7 @@ impl Leader {
     /// A leader at the beginning of Discovery.
     pub fn new(start: Start, tenure: Tenure, around: Surroundings, ties: Ties) -> Leader {
         let meter = Meter::new(&around.stats, |s| &s.role);
-        Leader { start: Some(start), core: None, tenure, around, ties, meter }
+        Leader { start: Some(start), core: None, serves: false, tenure, around, ties, meter }
     }
 
     fn step(&mut self, input: Input, ctx: &mut Context<Leader>) {
@@ -85,7 +87,10 @@ impl Leader {
                 replica.do_send(FromRole::Commit(entries));
             }
             Effect::Serve { epoch } => {
-                self.around.witness.leads(epoch);
+                match std::mem::replace(&mut self.serves, true) {
+                    false => self.around.witness.leads(epoch),
+                    true => self.around.witness.goes_on(epoch),
+                }
                 let role = Role::Leader(ctx.address());
                 replica.do_send(FromRole::Serve { service: Service::Leader(epoch), role });
                 self.ties.serving.do_send(Serving { tenure, epoch });

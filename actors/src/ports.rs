@@ -148,6 +148,9 @@ pub trait Witness: Send + Sync {
 
     /// This server's leadership of an epoch is established.
     fn leads(&self, _epoch: Epoch) {}
+
+    /// It goes on in its next epoch.
+    fn goes_on(&self, _epoch: Epoch) {}
 }
 
 /// The witness of a production server.

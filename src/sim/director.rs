@@ -61,6 +61,7 @@ impl Run {
             story: story.clone(),
             timing: shape.timing,
             snap_count: shape.snap_count,
+            epoch_length: shape.epoch_length,
             ensemble: ensemble.clone(),
             mutant: options.mutant,
         };

@@ -6,6 +6,7 @@
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use zabra_actors::core::leader::Timing;
+use zabra_actors::types::EpochLength;
 
 use super::mutant::Mutant;
 use super::net::Delays;
@@ -89,6 +90,8 @@ pub struct Shape {
     pub delays: Delays,
     /// Transactions between snapshots.
     pub snap_count: u64,
+    /// Transactions of an epoch before the next one begins.
+    pub epoch_length: EpochLength,
     /// What clients do.
     pub habits: Habits,
 }
@@ -120,6 +123,8 @@ impl Shape {
             weights: (0..acts).map(|_| rng.pick(&[0, 1, 1, 3])).collect(),
             rewatch: rng.percent(70),
         };
+        // A stream of its own: seeds that are known by what they found still find it.
+        let epochs = Rng::stream(options.seed, "epochs");
         Shape {
             participants: options.participants.unwrap_or(participants),
             observers: options.observers.unwrap_or(observers),
@@ -131,6 +136,11 @@ impl Shape {
                 redial_max: rng.pick(&[2, 50, 500]),
             },
             snap_count: rng.pick(&[5, 20, 100, 100_000]),
+            epoch_length: epochs.weighted(&[
+                (6, EpochLength::MAX),
+                (2, EpochLength(100)),
+                (1, EpochLength(10)),
+            ]),
             habits,
         }
     }

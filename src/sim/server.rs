@@ -17,7 +17,7 @@ use zabra_actors::core::replica::{LocalSessions, Settings, session_id_base};
 use zabra_actors::handle::Brain;
 use zabra_actors::ports::{OnFault, WallClock};
 use zabra_actors::stats::Stats;
-use zabra_actors::types::{Fault, Sid, WallMillis};
+use zabra_actors::types::{EpochLength, Fault, Sid, WallMillis};
 
 use super::checker::Checker;
 use super::mutant::Mutant;
@@ -45,6 +45,8 @@ pub struct World {
     pub timing: Timing,
     /// Transactions between snapshots.
     pub snap_count: u64,
+    /// Transactions of an epoch.
+    pub epoch_length: EpochLength,
     /// The ensemble, as server 1 sees it.
     pub ensemble: Ensemble,
     /// The mistake that every server makes.
@@ -128,7 +130,8 @@ impl SimServer {
         if self.full {
             self.disk.inject(self.rng.within(1..8), Injected::Full);
         }
-        let World { net, checker, story, timing, snap_count, ensemble, mutant } = self.world.clone();
+        let World { net, checker, story, timing, snap_count, epoch_length, ensemble, mutant } =
+            self.world.clone();
         let sid = self.sid;
         self.tell("starts");
         let log = story.logger(sid);
@@ -159,7 +162,7 @@ impl SimServer {
                 first_session: session_id_base(sid, wall.now()),
                 config: None,
                 local_sessions,
-                rules: Rules { extended_types: true, ..Rules::default() },
+                rules: Rules { extended_types: true, epoch_length, ..Rules::default() },
             },
             // Often, since runs are short.
             containers: containers::Settings { check_interval_ms: 500, ..Default::default() },

@@ -70,6 +70,12 @@ impl Witness for Watched {
             self.checker.leads(self.sid, epoch);
         }
     }
+
+    fn goes_on(&self, epoch: Epoch) {
+        if self.lives() {
+            self.checker.goes_on(self.sid, epoch);
+        }
+    }
 }
 
 /// A log under the checker's eyes.

@@ -285,6 +285,19 @@ impl Checker {
         self.judge(sid, verdict);
     }
 
+    /// A leadership goes on in its next epoch. Nobody's silence is forgiven for that.
+    pub fn goes_on(&self, sid: Sid, epoch: Epoch) {
+        self.story.tell_of(sid, || format!("GOES ON with epoch {epoch}"));
+        let mut ghost = self.lock();
+        let since = ghost.sessions.led_since(sid, Epoch(epoch.0 - 1));
+        let verdict = match since {
+            Some(since) => ghost.lead(since, sid, epoch),
+            None => Err(format!("I1: it goes on with epoch {epoch}, and did not lead the one before")),
+        };
+        drop(ghost);
+        self.judge(sid, verdict);
+    }
+
     /// A server shows its clients a tree.
     pub fn delivered(&self, sid: Sid, zxid: Zxid, digest: i64) {
         let verdict = self.lock().deliver(sid, zxid, digest);

@@ -24,6 +24,11 @@ impl Sessions {
         }
     }
 
+    /// Since when this server has led this epoch, and the ones before without an election between them.
+    pub(super) fn led_since(&self, sid: Sid, epoch: Epoch) -> Option<u64> {
+        self.leaders.get(&epoch).filter(|(leader, _)| *leader == sid).map(|(_, since)| *since)
+    }
+
     /// Epochs led so far.
     pub(super) fn epochs(&self) -> usize {
         self.leaders.len()

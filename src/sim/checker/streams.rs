@@ -41,8 +41,24 @@ impl Streams {
         packet: &Packet,
     ) -> Result<(), String> {
         match packet {
+            // A stay begins. With its clock set back a server may give a number again.
+            Packet::FollowerInfo { .. } | Packet::ObserverInfo { .. } => {
+                self.stays.remove(&(from, tenure));
+                Ok(())
+            }
             Packet::AckEpoch { last, current } => {
                 let stay = self.stays.entry((from, tenure)).or_default();
+                if stay.taken_over {
+                    // The next epoch of the same leader. All that the learner was sent has come before the question.
+                    if stay.at != Some(*last) {
+                        return Err(format!(
+                            "I14: it was sent all up to {:?}, and promises at {last}",
+                            stay.at
+                        ));
+                    }
+                    *stay = Stay { said: *last, at: Some(*last), ..Stay::default() };
+                    return Ok(());
+                }
                 // The second one refuses a TRUNC: a SNAP is to come, and counts for nothing before.
                 (stay.said, stay.at) = (*last, None);
                 let epochs = servers.get(from).epochs;

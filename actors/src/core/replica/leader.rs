@@ -10,15 +10,15 @@ use crate::types::{Entry, Forwarded, Op, SessionId, Sid, Str, Tenure, WallMillis
 impl Replica {
     /// Writes of a learner's clients: prepared in the order of the link, like the own ones.
     pub(super) fn forwarded(&mut self, now: WallMillis, from: Sid, requests: Vec<Forwarded>) {
-        let Role::Leader(preparer) = &mut self.role else { return };
         for write in requests {
+            let Role::Leader(preparer) = &mut self.role else { return };
+            let session = write.session;
             if preparer.is_used_up() {
                 self.early.push_back(Early { now, from, write });
-                continue;
+            } else {
+                let txn = preparer.prepare(&self.tree, now, from, write);
+                self.proposals.push(Entry::new(txn));
             }
-            let session = write.session;
-            let txn = preparer.prepare(&self.tree, now, from, write);
-            self.proposals.push(Entry::new(txn));
             // The learner's own touch table arrives later than its write, so the write counts as well.
             if preparer.is_open(&self.tree, session)
                 && let Some(timeout_ms) = preparer.timeout_ms(&self.tree, session)

@@ -203,6 +203,21 @@ fn a_leader_that_loses_its_epoch_forgets_the_writes_for_the_next() {
 }
 
 #[test]
+fn who_waits_for_the_next_epoch_is_heard_from() {
+    let mut server = Server::leader();
+    let (_, session) = server.client();
+    let Role::Leader(preparer) = &mut server.replica.role else { panic!("it leads") };
+    preparer.end_epoch();
+    let write = Forwarded { session, local: false, cxid: 1, op: create("/c", 0), auth: Arc::from([]) };
+    let seen = server.touched.0;
+    server.step(Input::Forwarded { now: NOW, from: LEARNER, requests: vec![write] });
+    assert_eq!(server.touched.1.iter().map(|(session, _)| *session).collect::<Vec<_>>(), [session]);
+    server.step(Input::Expire { now: NOW, sessions: vec![session], seen });
+    server.step(Input::Service(Service::Leader(EPOCH.next())));
+    assert_eq!(server.proposed.len(), 1, "it is not expired");
+}
+
+#[test]
 fn an_expiry_waits_for_the_next_epoch() {
     let (mut server, _) = used_up();
     let (session, seen) = (*server.replica.tree.sessions().keys().next().unwrap(), server.touched.0);

@@ -41,6 +41,8 @@ class Settings:
     upgrade_local_sessions: bool = False
     read_only_mode: bool = False
     enforce_quota: bool = False
+    # Apache has no such setting.
+    epoch_length: int = 0xFFFF_FFFE
 
 
 def make_ensemble(directory: Path, participants: int = 3, observers: int = 1, **settings: int) -> Ensemble:
@@ -66,7 +68,8 @@ def _configure_zabra(directory: Path, servers: list[Server], settings: Settings)
     """One file for the whole ensemble; a server is told only its id."""
     config = directory / "cluster.toml"
     sections = [
-        f'[cluster]\nname = "compat"\ndata_dir = "{directory / "data"}"',
+        f'[cluster]\nname = "compat"\ndata_dir = "{directory / "data"}"\n'
+        f"epoch_length = {settings.epoch_length}",
         f'[timing]\ntick_time = "{TICK_MS}ms"\ninit_limit = {INIT_LIMIT}\nsync_limit = {SYNC_LIMIT}',
         f"[storage]\nsnap_count = {settings.snap_count}",
         f"[client]\nlocal_sessions = {_toml(settings.local_sessions)}\n"

@@ -86,6 +86,7 @@ fn every_key_is_read() {
         name = "prod"
         data_dir = "/var/zabra"
         txn_log_dir = "/var/log"
+        epoch_length = 1000
         reconfig = false
         [timing]
         tick_time = "500ms"
@@ -165,7 +166,7 @@ fn every_key_is_read() {
     let cluster = load(text, &[], &[]).unwrap();
     assert_eq!(
         cluster.effective(),
-        "cluster.name=prod timing.tick_time=500ms timing.init_limit=7 timing.sync_limit=3 \
+        "cluster.name=prod cluster.epoch_length=1000 timing.tick_time=500ms timing.init_limit=7 timing.sync_limit=3 \
          timing.min_session_timeout=1s timing.max_session_timeout=1m storage.snap_count=50 \
          storage.snap_size=1073741824B storage.prealloc=1048576B storage.retain=5 storage.purge_every=1h \
          storage.compression=snappy storage.min_free=1048576B client.max_connections_per_ip=0 client.max_connections=9 \

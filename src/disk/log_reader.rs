@@ -10,7 +10,7 @@
 //! The reader judges records by themselves; what an ending means in the context of the other files is the
 //! business of `replay.rs`.
 
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 
 use bytes::Bytes;
 use zabra_actors::types::Zxid;
@@ -153,7 +153,28 @@ impl<R: Read> LogReader<R> {
     /// Looks at what is behind the end. `last` is the last transaction in order.
     pub fn tail(mut self, last: Zxid) -> io::Result<Tail> {
         let mut bytes = std::mem::take(&mut self.leftover);
-        self.input.take(SEARCH).read_to_end(&mut bytes)?;
+        // Zeros are counted, not kept: mostly there is nothing else, tens of MiB of it.
+        let mut zeros = 0;
+        let mut rest = self.input.take(SEARCH);
+        if is_zeros(&bytes) {
+            loop {
+                let more = match rest.fill_buf() {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    other => other?,
+                };
+                if more.is_empty() {
+                    return Ok(Tail::EMPTY);
+                }
+                if !is_zeros(more) {
+                    break;
+                }
+                let len = more.len();
+                zeros += len;
+                rest.consume(len);
+            }
+        }
+        bytes.resize(bytes.len() + zeros, 0);
+        rest.read_to_end(&mut bytes)?;
         Ok(match self.offset {
             0 => Tail::of_headless(&bytes, last),
             at => Tail::of(&bytes, at, last),
@@ -171,6 +192,10 @@ impl<R: Read> LogReader<R> {
         self.input.by_ref().take(len as u64).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
+}
+
+fn is_zeros(bytes: &[u8]) -> bool {
+    bytes.iter().fold(0, |all, byte| all | byte) == 0 // without an end in between it takes many bytes a step
 }
 
 fn cut(how: &str) -> End {
@@ -248,6 +273,24 @@ mod tests {
         let headless = [&[0; 16][..], &record(9)].concat();
         assert_eq!(sound_behind(&headless, 0), Some((16, Zxid(9))));
         assert_eq!(sound_behind(&[&header()[..], &[0; 70], &[9; 70]].concat(), 0), None);
+    }
+
+    #[test]
+    fn many_zeros_are_as_few() {
+        let tail = |file: &[u8]| {
+            let (mut reader, _) = LogReader::open(file).unwrap();
+            assert!(matches!(reader.next().unwrap(), Next::Record(_)));
+            assert!(matches!(reader.next().unwrap(), Next::End(_)));
+            reader.tail(Zxid(1)).unwrap()
+        };
+        let one = file_of(&[1]);
+        for zeros in [0, 1, PREFIX, 1 << 16, (1 << 18) + 7] {
+            let empty = [&one[..], &vec![0; zeros]].concat();
+            assert_eq!(tail(&empty), Tail::of(&vec![0; zeros], one.len() as u64, Zxid(1)), "{zeros} zeros");
+            let zeros = zeros.max(PREFIX); // fewer, and it is no end of records
+            let behind = [&one[..], &vec![0; zeros], &record(2), &[0; 9]].concat();
+            assert_eq!(tail(&behind).sound, Some(((one.len() + zeros) as u64, Zxid(2))), "{zeros} zeros");
+        }
     }
 
     #[test]

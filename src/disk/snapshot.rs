@@ -31,6 +31,9 @@ use super::snapshot_reader::{DigestSum, read_snapshot};
 /// Bytes of a piece; only the last is shorter.
 const PIECE: usize = 64 << 10;
 
+/// How many bytes of a snapshot may wait for the disk at a time: milliseconds of its work.
+const SYNC_EVERY: u64 = 4 << 20;
+
 /// "ZKSN".
 pub(super) const MAGIC: [u8; 4] = *b"ZKSN";
 /// The only version there ever was.
@@ -153,7 +156,7 @@ pub(super) fn save_if_it_fits(dir: &DataDir, tree: &Tree) -> Result<Option<SnapF
 }
 
 fn write(dir: &DataDir, name: &str, tree: &Tree) -> io::Result<()> {
-    let output = FileWriter { file: dir.disk.create(&dir.path(name))?, offset: 0 };
+    let output = FileWriter { file: dir.disk.create(&dir.path(name))?, offset: 0, synced: 0 };
     let mut packer = Packer::new(dir.settings.compression, output);
     let mut written = Ok(());
     encode(tree, &mut |piece| {
@@ -189,16 +192,24 @@ fn check_written(dir: &DataDir, input: impl Read, tree: &Tree) -> Result<(), Str
     Ok(())
 }
 
-/// A file that is written from its beginning to its end.
+/// A file that is written from its beginning to its end, and synced as it grows. Were all of it left to one sync at
+/// the end, then a sync of the log would find hundreds of MiB before it in the queue of the disk, and every write of
+/// a client would wait for them.
 struct FileWriter {
     file: Box<dyn DiskFile>,
     offset: u64,
+    /// How much of it is durable.
+    synced: u64,
 }
 
 impl Write for FileWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.file.write_at(self.offset, bytes)?;
         self.offset += bytes.len() as u64;
+        if self.offset - self.synced >= SYNC_EVERY {
+            self.file.sync()?;
+            self.synced = self.offset;
+        }
         Ok(bytes.len())
     }
 
@@ -412,6 +423,25 @@ mod tests {
         let made: Vec<Bytes> = pieces.collect();
         assert!(made == all && all.len() > 20);
         assert_eq!(total, made.iter().map(|piece| piece.len() as u64).sum::<u64>());
+    }
+
+    #[test]
+    fn little_of_a_growing_file_waits_for_the_disk() {
+        use std::path::Path;
+
+        use crate::disk::{Disk, SimDisk};
+        let (size, path) = (9 << 20, Path::new("/snapshot"));
+        for seed in 0..8 {
+            let disk = SimDisk::new();
+            let mut output = FileWriter { file: disk.create(path).unwrap(), offset: 0, synced: 0 };
+            disk.sync_dir(Path::new("/")).unwrap();
+            (0..size / PIECE).for_each(|_| output.write_all(&[1; PIECE]).unwrap());
+            disk.crash(seed);
+            let mut durable = Vec::new();
+            disk.read(path).unwrap().read_to_end(&mut durable).unwrap();
+            let kept = durable.iter().take_while(|byte| **byte == 1).count();
+            assert!(kept >= size - SYNC_EVERY as usize, "{kept} of {size} bytes survive a power cut");
+        }
     }
 
     #[test]

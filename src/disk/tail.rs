@@ -30,6 +30,9 @@ pub struct Tail {
 }
 
 impl Tail {
+    /// Nothing, or nothing but zeros.
+    pub(super) const EMPTY: Tail = Tail { unfinished: true, sound: None };
+
     /// Looks at the bytes that begin at this offset of the file, behind the transaction `last`.
     pub(super) fn of(bytes: &[u8], at: u64, last: Zxid) -> Tail {
         let sound = find_sound_record(bytes, last).map(|(start, zxid)| (at + start as u64, zxid));

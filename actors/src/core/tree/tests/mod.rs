@@ -530,3 +530,26 @@ fn a_snapshot_with_a_fault_is_refused() {
     }
     assert!(twice.finish(Zxid(7)).unwrap_err().contains("twice"));
 }
+
+/// So many that the index is made in more than one go.
+#[test]
+fn all_znodes_of_a_large_snapshot_are_found() {
+    const ZNODES: u32 = 150_000;
+    let acl = [Acl::world(perms::ALL)];
+    let load = |loader: &mut TreeLoader, path: &str| {
+        loader.node(path, None, &acl, PersistedStat::default()).unwrap();
+    };
+    let path = |n: u32| format!("/n{n}");
+    let loaded = || {
+        let mut loader = TreeLoader::new();
+        load(&mut loader, "");
+        (0..ZNODES).for_each(|n| load(&mut loader, &path(n)));
+        loader
+    };
+    let tree = loaded().finish(Zxid(7)).unwrap();
+    assert!((0..ZNODES).all(|n| tree.get(&path(n)).is_some()));
+    assert!(tree.get(&path(ZNODES)).is_none() && tree.get("/n1/n1").is_none());
+    let mut twice = loaded();
+    load(&mut twice, &path(5));
+    assert_eq!(twice.finish(Zxid(7)).unwrap_err(), "the snapshot's znode \"/n5\" is there twice");
+}

@@ -430,8 +430,8 @@ mod tests {
         use std::path::Path;
 
         use crate::disk::{Disk, SimDisk};
-        let (size, path) = (9 << 20, Path::new("/snapshot"));
-        for seed in 0..8 {
+        let (size, path) = (5 << 20, Path::new("/snapshot"));
+        for seed in 0..4 {
             let disk = SimDisk::new();
             let mut output = FileWriter { file: disk.create(path).unwrap(), offset: 0, synced: 0 };
             disk.sync_dir(Path::new("/")).unwrap();

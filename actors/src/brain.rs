@@ -104,9 +104,7 @@ pub fn start(
 ) -> Running {
     let Parts { ensemble, timing, settings, wall, witness, stats, log, .. } = parts;
     let clock = Monotonic::start();
-    // Who is alone is never cut off from the others.
-    let read_only_after = (parts.read_only && ensemble.members.len() > 1)
-        .then(|| timing.tick_ms.max(LEAST_WAIT_FOR_READ_ONLY_MS));
+    let read_only_after = read_only_after(parts.read_only, &ensemble, timing);
     let epoch_length = settings.rules.epoch_length;
     let child = |actor: &'static str| log.new(o!("actor" => actor));
     let watch_manager = WatchManager::new(settings.rules.acl, stats.clone(), child("watch_manager")).start();
@@ -121,9 +119,9 @@ pub fn start(
         let stores = (parts.txn_store, parts.snap_store);
         let (txn_log, snapshotter) =
             start_disk(stores, placement, &node, &links, &parts.on_fault, &stats, &log);
-        let told = node.recipient();
         let (voters, log_of) = (ensemble.clone(), child("election"));
-        let election = Election::new(voters, parts.pauses, links.clone(), told, stats.clone(), log_of);
+        let election =
+            Election::new(voters, parts.pauses, links.clone(), node.recipient(), stats.clone(), log_of);
         let neighbours = Neighbours {
             node: ctx.address().recipient(),
             watch_manager: watch_manager.clone(),
@@ -144,7 +142,6 @@ pub fn start(
         let election = election.start();
         let session_tracker = session_tracker.clone();
         let actors = Actors { txn_log, snapshotter, election, replica, session_tracker };
-        let (on_fault, log) = (parts.on_fault, log.clone());
         let setup = Setup {
             ensemble,
             timing,
@@ -154,9 +151,9 @@ pub fn start(
             wall,
             witness,
             clock,
-            on_fault,
+            on_fault: parts.on_fault,
             stats,
-            log,
+            log: log.clone(),
         };
         Node::new(setup, actors)
     });
@@ -169,6 +166,12 @@ pub fn start(
         peers: node.clone().recipient(),
     };
     Running { brain, node, watch_manager }
+}
+
+/// How long an election may find no leader before clients may read here, if they ever may. Who is alone is never cut
+/// off from the others.
+fn read_only_after(allowed: bool, ensemble: &Ensemble, timing: Timing) -> Option<Millis> {
+    (allowed && ensemble.members.len() > 1).then(|| timing.tick_ms.max(LEAST_WAIT_FOR_READ_ONLY_MS))
 }
 
 /// Starts the two actors that may block.

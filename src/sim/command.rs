@@ -46,8 +46,8 @@ pub struct SimArgs {
     /// How long faults happen, in simulated seconds
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     pub seconds: u64,
-    /// Of the faults only those with these numbers, as a failure's command says
-    #[arg(long, value_name = "N,N,...", value_delimiter = ',')]
+    /// Of the faults only those with these numbers, as a failure's command says; of none, none
+    #[arg(long, value_name = "N,N,...", value_delimiter = ',', num_args = 0..=1)]
     pub only: Option<Vec<usize>>,
     /// A mistake that all servers make, and that must be found
     #[arg(long, value_name = "NAME")]
@@ -286,4 +286,33 @@ fn print_total(total: &Total, args: &SimArgs) {
         "{epochs} epochs, {writes} answered writes, {diff} DIFF, {trunc} TRUNC, {snap} SNAP; recovery took {median} \
          simulated ms (the median), {slowest} at most"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: SimArgs,
+    }
+
+    /// The command of a failure means that very run.
+    #[test]
+    fn a_failure_says_how_it_is_repeated() {
+        for only in [None, Some(vec![]), Some(vec![3]), Some(vec![1, 4, 15])] {
+            let options = Options { seed: 7, only: only.clone(), observers: Some(0), ..Options::default() };
+            let failure = Failure { options, what: String::new(), steps: 20, story: Vec::new() };
+            let line = failure.command().replace("cargo run --release -- sim", "sim") + " --trace";
+            let args = Line::try_parse_from(line.split_whitespace()).unwrap().args;
+            assert_eq!(
+                (args.seed, args.observers, args.only, args.trace),
+                (7, Some(0), only, true),
+                "{line}"
+            );
+        }
+    }
 }

@@ -2,8 +2,10 @@
 //! and `tests/run` runs a fresh range for some minutes.
 
 use std::ops::Range;
+use std::process::Command;
 
-use zabra::sim::{Mutant, Options, Scenario, Tell, run};
+use zabra::sim::{Options, Scenario, Tell, run};
+use zabra_actors::core::mutant::Mutant;
 
 /// Runs these seeds; a failure prints the one command that repeats it.
 fn all_is_well(scenario: Scenario, participants: Option<u8>, seeds: Range<u64>) {
@@ -92,36 +94,19 @@ fn a_seed_gives_the_same_run_twice() {
     assert_eq!(first.expect("a good run"), second.expect("a good run"));
 }
 
-/// The proof that the checks can fail: a mistake that all servers make is found within so many seeds.
-fn is_found(mutant: Mutant, scenario: Scenario, within: u64) {
-    let is_found = |seed| {
-        let options = Options { seed, scenario, mutant: Some(mutant), ..Options::default() };
-        run(&options, Tell::Nothing).is_err()
-    };
-    assert!((0..within).any(is_found), "{mutant:?} survives {within} seeds");
+/// The proof that the checks can fail: each historic mistake is found in time, and by the invariant that it breaks.
+#[test]
+fn every_historic_mistake_is_found() {
+    let hunt = Command::new(env!("CARGO_BIN_EXE_zabra")).args(["sim", "--mutants", "--jobs", "2"]).output();
+    let hunt = hunt.expect("zabra was built with the test");
+    let (told, errors) = (String::from_utf8_lossy(&hunt.stdout), String::from_utf8_lossy(&hunt.stderr));
+    println!("{told}");
+    assert!(hunt.status.success(), "{told}{errors}");
+    let all = Mutant::ALL.len();
+    assert!(told.contains(&format!("{all} of {all} mistakes found in time")), "{told}");
 }
 
 #[test]
-fn an_acknowledgement_before_the_sync_is_found() {
-    is_found(Mutant::EarlyAck, Scenario::Power, 5);
-}
-
-#[test]
-fn epochs_that_are_not_saved_are_found() {
-    is_found(Mutant::LateEpoch, Scenario::Crashes, 5);
-}
-
-#[test]
-fn a_log_that_is_not_cut_is_found() {
-    is_found(Mutant::UncutLog, Scenario::Tails, 10);
-}
-
-#[test]
-fn a_hole_in_what_a_learner_is_sent_is_found() {
-    is_found(Mutant::Hole, Scenario::Calm, 5);
-}
-
-#[test]
-fn a_commit_without_a_quorum_is_found() {
-    is_found(Mutant::EarlyCommit, Scenario::Calm, 5);
+fn leaders_are_deposed_while_clients_sync() {
+    all_is_well(Scenario::Stale, None, 0..3);
 }

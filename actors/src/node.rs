@@ -25,6 +25,7 @@ use slog::{Logger, debug, info, o, warn};
 
 use crate::core::history::History;
 use crate::core::leader::Timing;
+use crate::core::mutant::{Mutant, mutated};
 use crate::core::quorum::Ensemble;
 use crate::core::tree::Tree;
 use crate::core::{election, leader, learner, sessions};
@@ -199,7 +200,10 @@ impl Node {
 
     /// Everything durable, no role: vote.
     fn look(&mut self, history: History) {
-        let (now, last, current) = (self.now(), history.last(), self.epochs.current);
+        let (now, mut last, current) = (self.now(), history.last(), self.epochs.current);
+        if mutated(Mutant::VoteByTree) {
+            last = history.applied();
+        }
         let stats = &self.setup.stats;
         stats.looking_count.inc();
         stats.state.set(ServerState::Looking as i64);

@@ -11,6 +11,7 @@ use actix::prelude::*;
 use slog::Logger;
 
 use crate::core::containers::{self, ContainerManager};
+use crate::core::mutant::{Mutant, mutated};
 use crate::core::quota::{self, Remark};
 use crate::core::quota_log::QuotaLog;
 use crate::core::replica::{Divergence, Effect, Input, Replica as Core, Settings};
@@ -251,6 +252,9 @@ impl Replica {
         let in_work = Arc::new(());
         self.in_work = Arc::downgrade(&in_work);
         let order = Save { tree, asked: asked.into_iter().collect(), in_work };
+        if mutated(Mutant::SnapshotAheadOfLog) {
+            return self.neighbours.snapshotter.do_send(SnapOrder::Save(order));
+        }
         self.neighbours.txn_log.do_send(LogOrder::RollAndSnapshot(order));
     }
 
@@ -452,6 +456,9 @@ impl Handler<FromNode> for Replica {
         match message {
             FromNode::Install(tree) => {
                 self.step(Input::Install(tree));
+                if mutated(Mutant::DirtySnapshot) {
+                    self.order_snapshot(None);
+                }
                 self.quotas_shown.0 = u64::MAX; // another tree counts its own changes
             }
             FromNode::ServeReadOnly => self.step(Input::Service(Service::ReadOnly)),

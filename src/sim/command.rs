@@ -9,12 +9,17 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use indicatif::ProgressBar;
+use zabra_actors::core::mutant::{self, Mutant};
 
-use super::mutant::Mutant;
+use super::mutants;
 use super::options::{Options, Scenario};
 use super::shrink::{Failing, shrink};
 use super::worker::{Outcome, Worker, work};
 use super::{Failure, Report, Tell, run};
+
+/// Why a release build makes no mistakes.
+const NO_MUTANTS: &str =
+    "this build cannot make mistakes on purpose: try `cargo run --release --features mutants -- sim`";
 
 /// What to simulate.
 #[derive(Args, Clone, Debug)]
@@ -50,8 +55,14 @@ pub struct SimArgs {
     #[arg(long, value_name = "N,N,...", value_delimiter = ',', num_args = 0..=1)]
     pub only: Option<Vec<usize>>,
     /// A mistake that all servers make, and that must be found
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = parse_mutant)]
     pub mutant: Option<Mutant>,
+    /// Make every known mistake, one after the other, and see that each is found in time
+    #[arg(long, conflicts_with_all = ["seed", "seeds", "mutant", "trace"])]
+    pub mutants: bool,
+    /// From how many first seeds each mistake is hunted
+    #[arg(long, default_value_t = 1, value_name = "N", requires = "mutants")]
+    pub starts: u64,
     /// How long a failing run may be made smaller
     #[arg(long, default_value = "30s", value_name = "TIME", value_parser = humantime::parse_duration)]
     pub shrink: Duration,
@@ -73,6 +84,17 @@ fn parse_range(text: &str) -> Result<Range<u64>, String> {
     if range.is_empty() { Err(wrong()) } else { Ok(range) }
 }
 
+fn parse_mutant(text: &str) -> Result<Mutant, String> {
+    if !mutant::AVAILABLE {
+        return Err(NO_MUTANTS.into());
+    }
+    let known = || Mutant::ALL.iter().copied();
+    known().find(|mutant| mutant.name() == text).ok_or_else(|| {
+        let names: Vec<_> = known().map(Mutant::name).collect();
+        format!("{text:?} is none of {}", names.join(", "))
+    })
+}
+
 impl SimArgs {
     fn options(&self, seed: u64) -> Options {
         let SimArgs { scenario, participants, observers, clients, seconds, mutant, .. } = *self;
@@ -92,6 +114,13 @@ pub fn command(args: &SimArgs) -> u8 {
     }
     if args.trace {
         return trace(args);
+    }
+    if args.mutants {
+        if !mutant::AVAILABLE {
+            eprintln!("{NO_MUTANTS}");
+            return 2;
+        }
+        return mutants::hunt(args.starts, args.jobs);
     }
     let (total, failing) = run_all(args);
     match failing {

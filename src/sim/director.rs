@@ -62,8 +62,8 @@ impl Run {
             timing: shape.timing,
             snap_count: shape.snap_count,
             epoch_length: shape.epoch_length,
+            window: shape.window,
             ensemble: ensemble.clone(),
-            mutant: options.mutant,
         };
         story.tell(|| format!("{options:?}"));
         story.tell(|| format!("{shape:?}"));
@@ -208,6 +208,11 @@ impl Run {
             Fault::CrashAtPacket { who, packet } => self.to(*who, |server| server.crash_at_packet(*packet)),
             Fault::StartAll => self.start(|_| true),
             Fault::Reset { a, b } => self.net.reset(*a, *b),
+            Fault::ResetAll { who } => {
+                if let Some(sid) = self.find(*who) {
+                    all().filter(|other| *other != sid).for_each(|other| self.net.reset(sid, other));
+                }
+            }
             Fault::HalfOpen { aware, unaware } => self.net.half_open(*aware, *unaware),
             Fault::Stall { from, to } => self.net.stall(*from, *to),
             Fault::Isolate { who, way } => {

@@ -43,6 +43,8 @@ pub enum Fault {
     StartAll,
     /// Both ends of a link are told that it is gone.
     Reset { a: Sid, b: Sid },
+    /// The same of all links of a server.
+    ResetAll { who: Who },
     /// Only one is.
     HalfOpen { aware: Sid, unaware: Sid },
     /// What one sends to the other stalls.
@@ -112,12 +114,16 @@ enum Kind {
     HealDisks,
     /// A leader that does not know that it is over.
     Depose,
+    /// A leader whose followers elect another while it knows nothing of it.
+    Outvote,
     /// One follower alone has what the leader proposed, and is killed.
     StrandTail,
     /// A leader dies with what nobody else has, and comes back.
     LoseTail,
     /// A server comes back far behind, and it or the leader is interrupted while it catches up.
     CatchUp,
+    /// The same, and its links are reset again and again.
+    Flap,
 }
 
 /// Draws the schedule of a run.
@@ -176,7 +182,8 @@ fn menu(scenario: Scenario, rng: &Rng) -> Menu {
             ]
         }
         Scenario::Pauses => vec![(6, Pause), (3, JumpClock), (1, Crash), (1, CrashLeader)],
-        Scenario::Catchup => vec![(6, CatchUp), (1, CrashAll), (1, CrashLeader), (1, LoseTail)],
+        Scenario::Catchup => vec![(6, CatchUp), (4, Flap), (1, CrashAll), (1, CrashLeader), (1, LoseTail)],
+        Scenario::Stale => vec![(20, Outvote)],
         Scenario::Swarm => swarm(rng),
     };
     let power = scenario == Scenario::Power;
@@ -287,9 +294,11 @@ impl Artist<'_> {
             Kind::Rot => Fault::Rot { who: Who::Server(*self.rotten.get_or_insert(a)) },
             Kind::HealDisks => Fault::HealDisks,
             Kind::Depose => return self.depose(at),
+            Kind::Outvote => return self.outvote(at),
             Kind::StrandTail => return self.strand_tail(at, power),
             Kind::LoseTail => return self.lose_tail(at, power),
             Kind::CatchUp => return self.catch_up(at, who, power),
+            Kind::Flap => return self.flap(at, Who::Server(a), power),
         };
         self.add(at, fault);
         at
@@ -298,6 +307,14 @@ impl Artist<'_> {
     fn depose(&mut self, at: u64) -> u64 {
         self.add(at, Fault::Isolate { who: Who::Leader, way: self.rng.pick(&[Way::In, Way::Both]) });
         let healed = at + self.rng.within(1..3) * self.shape.timing.sync_limit_ms;
+        self.add(healed, Fault::HealNetwork);
+        healed
+    }
+
+    fn outvote(&mut self, at: u64) -> u64 {
+        self.add(at, Fault::Isolate { who: Who::Leader, way: Way::Both });
+        let ticks = self.rng.within(2..5) * self.shape.timing.tick_ms;
+        let healed = at + self.shape.timing.sync_limit_ms + ticks;
         self.add(healed, Fault::HealNetwork);
         healed
     }
@@ -327,6 +344,17 @@ impl Artist<'_> {
         let back = killed + self.rng.within(1..2 * self.shape.timing.sync_limit_ms);
         self.add(back, Fault::StartAll);
         back
+    }
+
+    fn flap(&mut self, at: u64, who: Who, power: bool) -> u64 {
+        self.add(at, Fault::Crash { who, power });
+        let mut at = at + self.duration();
+        self.add(at, Fault::StartAll);
+        for _ in 0..self.rng.within(1..8) {
+            at += self.rng.within(10..200);
+            self.add(at, Fault::ResetAll { who });
+        }
+        at
     }
 
     fn catch_up(&mut self, at: u64, who: Who, power: bool) -> u64 {

@@ -13,7 +13,7 @@
 //! | `faults` | the schedule: which fault when |
 //! | `director` | stages it, heals, and demands progress |
 //! | `net`, `server`, `watched` | the network, machines and processes, their stores |
-//! | `mutant` | mistakes that the checker must find |
+//! | `mutants` | historic mistakes, and how soon the checker must find each |
 //! | `client` | sessions, requests, watches, locks |
 //! | `checker` | the invariants, the order of transactions, the tree at each zxid |
 //! | `story` | what happened, one line an event |
@@ -24,7 +24,7 @@ mod client;
 mod command;
 mod director;
 mod faults;
-mod mutant;
+mod mutants;
 mod net;
 mod options;
 mod rng;
@@ -37,9 +37,9 @@ mod worker;
 use std::cell::RefCell;
 
 use serde::{Deserialize, Serialize};
+use zabra_actors::core::mutant;
 
 pub use self::command::{SimArgs, command};
-pub use self::mutant::Mutant;
 pub use self::options::{Options, Scenario};
 pub use self::story::Tell;
 
@@ -85,8 +85,9 @@ impl Failure {
         let Options { seed, scenario, participants, observers, clients, seconds, only, mutant } =
             &self.options;
         let scenario = clap::ValueEnum::to_possible_value(scenario).expect("no scenario is hidden");
+        let feature = if mutant.is_some() { " --features mutants" } else { "" };
         let mut command =
-            format!("cargo run --release -- sim --seed {seed} --scenario {}", scenario.get_name());
+            format!("cargo run --release{feature} -- sim --seed {seed} --scenario {}", scenario.get_name());
         for (flag, count) in [("participants", participants), ("observers", observers), ("clients", clients)]
         {
             if let Some(count) = count {
@@ -94,8 +95,8 @@ impl Failure {
             }
         }
         command += &format!(" --seconds {seconds}");
-        if let Some(mutant) = mutant.as_ref().and_then(clap::ValueEnum::to_possible_value) {
-            command += &format!(" --mutant {}", mutant.get_name());
+        if let Some(mutant) = mutant {
+            command += &format!(" --mutant {}", mutant.name());
         }
         if let Some(only) = only {
             let numbers: Vec<_> = only.iter().map(usize::to_string).collect();
@@ -128,5 +129,5 @@ pub fn run(options: &Options, tell: Tell) -> Result<Report, Failure> {
         builder.enable_time().start_paused(true).build().expect("a paused runtime needs nothing")
     };
     let system = actix::System::with_tokio_rt(runtime);
-    system.block_on(async { Run::new(options.clone(), tell).go().await })
+    mutant::with(options.mutant, || system.block_on(async { Run::new(options.clone(), tell).go().await }))
 }

@@ -5,10 +5,12 @@
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+use zabra_actors::core::history::WINDOW;
 use zabra_actors::core::leader::Timing;
+use zabra_actors::core::mutant::Mutant;
 use zabra_actors::types::EpochLength;
 
-use super::mutant::Mutant;
+use super::client::SYNC_AND_READ;
 use super::net::Delays;
 use super::rng::Rng;
 
@@ -65,6 +67,8 @@ pub enum Scenario {
     Partitions,
     /// A leader is cut off from its followers, but not from its clients
     Deposed,
+    /// A leader is deposed while its clients sync and read, one request behind the other
+    Stale,
     /// One follower alone has what the leader proposed, and both come back with it
     Tails,
     /// Disks are slow, full, broken and rotten
@@ -92,6 +96,8 @@ pub struct Shape {
     pub snap_count: u64,
     /// Transactions of an epoch before the next one begins.
     pub epoch_length: EpochLength,
+    /// Transactions in memory for learners that lag; who lags more gets a snapshot.
+    pub window: usize,
     /// What clients do.
     pub habits: Habits,
 }
@@ -105,6 +111,8 @@ pub struct Habits {
     pub session_timeout_ms: i32,
     /// Weights, in the order of the acts.
     pub weights: Vec<u64>,
+    /// How many syncs and reads follow one another.
+    pub syncs: u64,
     /// Do they set their watches again after a reconnect?
     pub rewatch: bool,
 }
@@ -113,19 +121,32 @@ impl Shape {
     /// What the seed decides, with so many kinds of acts.
     pub fn draw(options: &Options, acts: usize) -> Shape {
         let rng = Rng::stream(options.seed, "shape");
-        let participants = rng.weighted(&[(1, 1), (20, 3), (2, 4), (10, 5), (1, 6), (3, 7)]);
-        let observers = rng.weighted(&[(6, 0), (5, 1), (1, 2)]);
-        let clients = rng.within(2..8) as u8;
-        let tick_ms = rng.pick(&[200, 200, 500, 1000]);
-        let habits = Habits {
+        let mut participants = rng.weighted(&[(1, 1), (20, 3), (2, 4), (10, 5), (1, 6), (3, 7)]);
+        let mut observers = rng.weighted(&[(6, 0), (5, 1), (1, 2)]);
+        let mut clients = rng.within(2..8) as u8;
+        let mut tick_ms = rng.pick(&[200, 200, 500, 1000]);
+        let stale = options.scenario == Scenario::Stale;
+        if stale {
+            // Many clients at the one that is deposed, and a tick between that and its notice.
+            (participants, observers, clients, tick_ms) = (3, 0, clients + 4, 1000);
+        }
+        let mut habits = Habits {
             pause_max: rng.pick(&[100, 400, 1500]),
             session_timeout_ms: rng.pick(&[2, 4, 8, 20]) * tick_ms as i32,
             weights: (0..acts).map(|_| rng.pick(&[0, 1, 1, 3])).collect(),
             rewatch: rng.percent(70),
+            syncs: 1,
         };
+        if stale {
+            // One write that is not committed holds back every sync behind it, and so does a session that expires.
+            habits.weights[SYNC_AND_READ] = 40;
+            habits.session_timeout_ms = 20 * tick_ms as i32;
+            habits.syncs = 20;
+            habits.pause_max = habits.pause_max.min(400);
+        }
         // A stream of its own: seeds that are known by what they found still find it.
         let epochs = Rng::stream(options.seed, "epochs");
-        Shape {
+        let mut shape = Shape {
             participants: options.participants.unwrap_or(participants),
             observers: options.observers.unwrap_or(observers),
             clients: options.clients.unwrap_or(clients),
@@ -134,6 +155,7 @@ impl Shape {
                 peer_max: rng.pick(&[1, 2, 5, 20, 80]),
                 client_max: rng.pick(&[1, 5, 50]),
                 redial_max: rng.pick(&[2, 50, 500]),
+                packet: 0,
             },
             snap_count: rng.pick(&[5, 20, 100, 100_000]),
             epoch_length: epochs.weighted(&[
@@ -142,6 +164,12 @@ impl Shape {
                 (1, EpochLength(10)),
             ]),
             habits,
+            window: WINDOW,
+        };
+        if options.scenario == Scenario::Catchup {
+            shape.window = rng.pick(&[3, 20, WINDOW]);
+            shape.delays.packet = rng.pick(&[0, 1, 4]);
         }
+        shape
     }
 }

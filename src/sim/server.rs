@@ -20,7 +20,6 @@ use zabra_actors::stats::Stats;
 use zabra_actors::types::{EpochLength, Fault, Sid, WallMillis};
 
 use super::checker::Checker;
-use super::mutant::Mutant;
 use super::net::{LastWords, SimLinks, SimNet};
 use super::rng::Rng;
 use super::story::Story;
@@ -47,10 +46,10 @@ pub struct World {
     pub snap_count: u64,
     /// Transactions of an epoch.
     pub epoch_length: EpochLength,
+    /// Transactions in memory for learners that lag.
+    pub window: usize,
     /// The ensemble, as server 1 sees it.
     pub ensemble: Ensemble,
-    /// The mistake that every server makes.
-    pub mutant: Option<Mutant>,
 }
 
 /// A server: its machine outlives its process.
@@ -130,7 +129,7 @@ impl SimServer {
         if self.full {
             self.disk.inject(self.rng.within(1..8), Injected::Full);
         }
-        let World { net, checker, story, timing, snap_count, epoch_length, ensemble, mutant } =
+        let World { net, checker, story, timing, snap_count, epoch_length, window, ensemble } =
             self.world.clone();
         let sid = self.sid;
         self.tell("starts");
@@ -168,7 +167,7 @@ impl SimServer {
             containers: containers::Settings { check_interval_ms: 500, ..Default::default() },
             snap_count,
             snap_size: u64::MAX,
-            txn_store: Box::new(WatchedTxns::new(watched.clone(), txns, mutant)),
+            txn_store: Box::new(WatchedTxns::new(watched.clone(), txns, window)),
             snap_store: Box::new(WatchedSnaps::new(watched.clone(), snaps)),
             wall,
             witness: Arc::new(watched),
@@ -177,7 +176,7 @@ impl SimServer {
             log,
         };
         let last_words = Arc::new(self.last_words(&lives, died));
-        let links = SimLinks::new(net.clone(), sid, checker, lives.clone(), last_words.clone(), mutant);
+        let links = SimLinks::new(net.clone(), sid, checker, lives.clone(), last_words.clone());
         let running = start(parts, &Placement::default(), |peers| {
             net.join(sid, peers);
             Arc::new(links)

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use slog::{Discard, Logger, o};
+use zabra_actors::core::mutant::{Mutant, mutated};
 use zabra_actors::core::tree::Tree;
 use zabra_actors::ports::{Pieces, Recovered, Room, SnapStore, TxnStore, Witness};
 use zabra_actors::types::{Entry, Epoch, Epochs, Fault, Sid, Zxid};
 
 use super::checker::Checker;
-use super::mutant::Mutant;
 use crate::disk::{self, DiskSettings, SimDisk};
 
 /// A server under the checker's eyes.
@@ -82,20 +82,21 @@ impl Witness for Watched {
 pub struct WatchedTxns<S> {
     watched: Watched,
     store: S,
-    mutant: Option<Mutant>,
+    window: usize,
 }
 
 impl<S> WatchedTxns<S> {
-    /// This log.
-    pub fn new(watched: Watched, store: S, mutant: Option<Mutant>) -> WatchedTxns<S> {
-        WatchedTxns { watched, store, mutant }
+    /// This log, of which so much is kept in memory.
+    pub fn new(watched: Watched, store: S, window: usize) -> WatchedTxns<S> {
+        WatchedTxns { watched, store, window }
     }
 }
 
 impl<S: TxnStore> TxnStore for WatchedTxns<S> {
     fn recover(&mut self) -> Result<Recovered, Fault> {
         self.watched.alive()?;
-        let recovered = self.store.recover()?;
+        let mut recovered = self.store.recover()?;
+        recovered.history.keep(self.window);
         let Watched { sid, checker, .. } = &self.watched;
         let Recovered { tree, history, epochs, doubtful, diverged: _ } = &recovered;
         checker.recovered(*sid, history.last(), *epochs, tree.digest(), *doubtful);
@@ -111,7 +112,7 @@ impl<S: TxnStore> TxnStore for WatchedTxns<S> {
 
     fn sync(&mut self) -> Result<(), Fault> {
         self.watched.alive()?;
-        if self.mutant != Some(Mutant::EarlyAck) {
+        if !mutated(Mutant::EarlyAck) {
             self.store.sync()?;
         }
         self.watched.checker.synced(self.watched.sid);
@@ -126,7 +127,7 @@ impl<S: TxnStore> TxnStore for WatchedTxns<S> {
     fn truncate(&mut self, to: Zxid) -> Result<(), Fault> {
         self.watched.alive()?;
         self.watched.checker.truncating(self.watched.sid, to);
-        if self.mutant != Some(Mutant::UncutLog) {
+        if !mutated(Mutant::UncutLog) {
             self.store.truncate(to)?;
         }
         self.watched.checker.changed(self.watched.sid, to, self.watched.would_find());
@@ -147,7 +148,7 @@ impl<S: TxnStore> TxnStore for WatchedTxns<S> {
 
     fn save_epochs(&mut self, epochs: Epochs) -> Result<(), Fault> {
         self.watched.alive()?;
-        if self.mutant != Some(Mutant::LateEpoch) {
+        if !mutated(Mutant::LateEpoch) {
             self.store.save_epochs(epochs)?;
         }
         self.watched.checker.epochs_saved(self.watched.sid, epochs);

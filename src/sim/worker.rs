@@ -7,6 +7,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -63,6 +64,8 @@ struct Alive {
     lines: mpsc::Receiver<String>,
     /// The last lines of its standard error.
     errors: Arc<Mutex<Vec<String>>>,
+    /// Ends with it.
+    listener: Option<JoinHandle<()>>,
 }
 
 impl Worker {
@@ -108,7 +111,7 @@ impl Alive {
         });
         let errors = Arc::<Mutex<Vec<String>>>::default();
         let (kept, stderr) = (errors.clone(), BufReader::new(child.stderr.take().expect("it is piped")));
-        std::thread::spawn(move || {
+        let listener = std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
                 let mut kept = kept.lock().expect("nobody panics with this lock");
                 if kept.len() == LAST_LINES {
@@ -117,7 +120,7 @@ impl Alive {
                 kept.push(line);
             }
         });
-        Ok(Alive { child, orders, lines, errors })
+        Ok(Alive { child, orders, lines, errors, listener: Some(listener) })
     }
 
     /// An error is the end of the worker.
@@ -139,7 +142,9 @@ impl Alive {
     fn end(&mut self, why: &str) -> String {
         let _ = self.child.kill(); // it may have ended already
         let _ = self.child.wait();
-        // Its standard error is read to the end by a thread of its own, which ends with it.
+        if let Some(listener) = self.listener.take() {
+            let _ = listener.join(); // all that it has said is heard
+        }
         let lines = self.errors.lock().expect("nobody panics with this lock").join(" ");
         format!("{why}: {lines}")
     }

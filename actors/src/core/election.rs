@@ -21,6 +21,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::core::mutant::{Mutant, mutated};
 use crate::core::quorum::Ensemble;
 use crate::types::{Epoch, Millis, Notification, ServerState, Sid, Vote, Zxid};
 
@@ -224,6 +225,7 @@ impl Election {
     /// differ then, and a newcomer would look for a quorum that agrees in vain.
     fn settle(&mut self, state: ServerState, epoch: Epoch) {
         let vote = match &self.state {
+            State::Silent(Some(vote)) if mutated(Mutant::OwnEpochVote) => Vote { epoch, ..*vote },
             State::Silent(Some(vote)) => *vote,
             State::Settled { vote, .. } => Vote { epoch, ..*vote },
             // The role that says so is over already: this server is LOOKING again.

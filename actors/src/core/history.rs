@@ -16,7 +16,7 @@
 //! disk holds the whole log, and so does the tree of a leader that is not established yet and had to send
 //! it as a snapshot. Nobody is served from such a tree, and a TRUNC below `applied` loads it anew.
 //!
-//! The window is bounded by [`WINDOW`]; the tail by what a leader may have outstanding, which is the
+//! The window is bounded, by [`WINDOW`] as a rule; the tail by what a leader may have outstanding, which is the
 //! replica's limit on requests.
 
 use std::collections::VecDeque;
@@ -31,8 +31,10 @@ pub const WINDOW: usize = 500;
 pub const WINDOW_BYTES: usize = 32 << 20;
 
 /// See the module's story.
-#[derive(Clone, Debug, Default, Hash)]
+#[derive(Clone, Debug, Hash)]
 pub struct History {
+    /// How many applied entries are kept.
+    window: usize,
     /// The log cannot be cut below this: what is older is in a snapshot, or may be.
     floor: Zxid,
     /// The zxid before the first entry.
@@ -44,10 +46,22 @@ pub struct History {
     bytes: usize,
 }
 
+impl Default for History {
+    fn default() -> History {
+        History::new(Zxid::ZERO)
+    }
+}
+
 impl History {
     /// A history whose past, up to `base`, is only in the tree.
     pub fn new(base: Zxid) -> History {
-        History { floor: base, base, applied: base, entries: VecDeque::new(), bytes: 0 }
+        History { window: WINDOW, floor: base, base, applied: base, entries: VecDeque::new(), bytes: 0 }
+    }
+
+    /// Keeps so many applied entries from now on (the simulator: then a SNAP is nothing rare).
+    pub fn keep(&mut self, window: usize) {
+        self.window = window;
+        self.trim();
     }
 
     /// The lowest zxid at which this server's log can be cut. It is where the history began, when the
@@ -154,13 +168,13 @@ impl History {
 
     /// Starts anew behind a snapshot at `zxid` (SNAP).
     pub fn reset(&mut self, zxid: Zxid) {
-        *self = History::new(zxid);
+        *self = History { window: self.window, ..History::new(zxid) };
     }
 
     fn trim(&mut self) {
         let applied = self.entries.partition_point(|entry| entry.zxid() <= self.applied);
         let mut kept = applied;
-        while kept > WINDOW || kept > 0 && self.bytes > WINDOW_BYTES {
+        while kept > self.window || kept > 0 && self.bytes > WINDOW_BYTES {
             let oldest = self.entries.pop_front().expect("there are applied entries left");
             self.bytes -= oldest.bytes.len();
             self.base = oldest.zxid();

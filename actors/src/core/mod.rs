@@ -11,6 +11,7 @@ mod hash;
 pub mod history;
 pub mod leader;
 pub mod learner;
+pub mod mutant;
 pub mod paths;
 pub mod prepare;
 pub mod quorum;

@@ -13,6 +13,7 @@
 //! is further behind than the window gets a SNAP.
 
 use crate::core::history::History;
+use crate::core::mutant::{Mutant, mutated};
 use crate::types::Zxid;
 
 /// What comes first; everything in the history after [`Plan::after`] follows.
@@ -46,6 +47,7 @@ pub fn plan(history: &History, peer_last: Zxid) -> Plan {
     }
     let snap = Plan { method: Method::Snap, after: history.applied() };
     match history.before(peer_last) {
+        None if mutated(Mutant::DiffBehindWindow) => diff,
         // It is behind our window.
         None => snap,
         Some(_) if peer_last.counter() == 0 => diff,

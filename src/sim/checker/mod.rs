@@ -10,16 +10,17 @@
 //! | I5 a leader has everything delivered of earlier epochs, now and later | a leadership is established; something is committed | here |
 //! | I6 current epoch <= accepted epoch, neither goes down | epochs are saved or loaded | `servers` |
 //! | I7 no transaction above the accepted epoch is found, none above the current one acknowledged | a start; an ACK | `servers`, `streams` |
-//! | I8 what was acknowledged is durable, and never cut once it is committed | an ACK; a start; TRUNC and SNAP | `servers`, `streams` |
-//! | I9 ACK of NEWLEADER only with the leader's whole history and its epoch on disk | such an ACK | `streams` |
+//! | I8 what was acknowledged is durable, and never cut once it is committed; a log ends where its server says | an ACK; ACKEPOCH; a start; TRUNC and SNAP | `servers`, `streams` |
+//! | I9 ACK of NEWLEADER only with the leader's whole history and its epoch on disk, in this order | such an ACK; epochs are saved | `streams` |
 //! | I10 what is committed is durable on a quorum | a leader says so; something is delivered | `servers` |
 //! | I11 trees are what their transactions foretold, also after a restart and at equal zxids | a delivery; a start | here |
-//! | I12 a snapshot holds what is committed and nothing else; TRUNC and SNAP leave nothing else | a snapshot is saved; TRUNC, SNAP | here |
+//! | I12 a snapshot holds what is committed and durable in the log, and nothing else; TRUNC and SNAP leave nothing else | a snapshot is saved; TRUNC, SNAP | here |
 //! | I13 no ACK before that of NEWLEADER | an ACK | `streams` |
 //! | I14 what a learner is sent is an interval of the order | a packet is sent | `streams` |
 //! | I16 no early expiry; ephemerals go with their session | a session ends | `sessions`, `reference` |
 //! | I17 what clients see | an answer or an event comes | `histories`, `reference` |
 //! | I18 progress once the faults stop | the end of the run | the run itself |
+//! | vote: all that have a leader name it alike | a notification is sent | `votes` |
 //!
 //! I15 is about reconfiguration, which is not there.
 
@@ -29,6 +30,7 @@ mod reference;
 mod servers;
 mod sessions;
 mod streams;
+mod votes;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -46,6 +48,7 @@ use self::reference::Reference;
 use self::servers::{Change, Server, Servers};
 use self::sessions::Sessions;
 use self::streams::Streams;
+use self::votes::Votes;
 use super::story::Story;
 
 /// See the module's story.
@@ -58,6 +61,7 @@ struct Ghost {
     order: Order,
     servers: Servers,
     streams: Streams,
+    votes: Votes,
     sessions: Sessions,
     reference: Reference,
     histories: Histories,
@@ -74,6 +78,7 @@ impl Checker {
             order: Order::default(),
             servers: Servers::new(ensemble),
             streams: Streams::default(),
+            votes: Votes::default(),
             sessions: Sessions::default(),
             reference: Reference::new(),
             histories: Histories::default(),
@@ -212,10 +217,13 @@ impl Checker {
     pub fn snapshot(&self, sid: Sid, tree: &Tree) {
         let mut ghost = self.lock();
         let zxid = tree.zxid();
-        let verdict = if zxid == Zxid::ZERO || ghost.order.is_committed(zxid) {
-            ghost.check_digest(zxid, tree.digest())
-        } else {
+        let durable = ghost.servers.get(sid).durable;
+        let verdict = if zxid != Zxid::ZERO && !ghost.order.is_committed(zxid) {
             Err(format!("I12: it saves a snapshot at {zxid}, which is not committed"))
+        } else if !ghost.order.is_on_path(zxid, durable) {
+            Err(format!("I12: it saves a snapshot at {zxid}, and its log is durable up to {durable}"))
+        } else {
+            ghost.check_digest(zxid, tree.digest())
         };
         drop(ghost);
         self.judge(sid, verdict);
@@ -223,14 +231,23 @@ impl Checker {
 
     /// A server has written its epoch files.
     pub fn epochs_saved(&self, sid: Sid, epochs: Epochs) {
-        let verdict = self.lock().servers.save_epochs(sid, epochs);
+        let mut ghost = self.lock();
+        let Ghost { order, servers, streams, .. } = &mut *ghost;
+        let is_new = epochs.current > servers.get(sid).epochs.current;
+        let verdict = servers.save_epochs(sid, epochs);
+        let verdict = verdict.and_then(|()| match is_new {
+            true => streams.takes_over(order, servers, sid, epochs.current),
+            false => Ok(()),
+        });
+        drop(ghost);
         self.judge(sid, verdict);
     }
 
     /// A server has loaded its disk after a start. Who is `doubtful` knows that its end may be missing.
     pub fn recovered(&self, sid: Sid, last: Zxid, epochs: Epochs, digest: i64, doubtful: bool) {
         let mut ghost = self.lock();
-        let Ghost { order, servers, .. } = &mut *ghost;
+        let Ghost { order, servers, votes, .. } = &mut *ghost;
+        votes.forget(sid);
         let verdict = servers.recover(order, sid, last, epochs, doubtful);
         let verdict = verdict.and_then(|()| ghost.check_digest(last, digest));
         drop(ghost);
@@ -260,6 +277,7 @@ impl Checker {
                 requests.iter().for_each(|request| ghost.sessions.touched(now, at, request.session));
             }
             Packet::Revalidate { session, .. } => ghost.sessions.touched(now, at, *session),
+            Packet::Notification(heard) => ghost.votes.heard(at, heard),
             _ => {}
         }
     }
@@ -367,6 +385,9 @@ impl Ghost {
     }
 
     fn send(&mut self, now: u64, sid: Sid, to: Sid, tenure: Tenure, packet: &Packet) -> Result<(), String> {
+        if let Packet::Notification(said) = packet {
+            return self.votes.said(sid, said, &self.sessions);
+        }
         if let Packet::Proposal(entry) = packet
             && let Some(at) = self.streams.end(to, tenure).filter(|at| entry.zxid().follows(*at))
             && self.order.get(entry.zxid()).is_none()

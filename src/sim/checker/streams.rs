@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use zabra_actors::types::{Epoch, Packet, Sid, Tenure, Zxid};
 
 use super::order::Order;
-use super::servers::Servers;
+use super::servers::{Server, Servers};
 
 /// The stays of all learners, by learner and tenure.
 #[derive(Default)]
@@ -18,6 +18,8 @@ pub(super) struct Streams {
 
 #[derive(Default)]
 struct Stay {
+    /// The epoch that it was offered.
+    epoch: Epoch,
     /// Where the learner said that its log ends.
     said: Zxid,
     /// Where its log ends when it has taken in all that was sent; `None` before DIFF, TRUNC or SNAP.
@@ -48,6 +50,10 @@ impl Streams {
             }
             Packet::AckEpoch { last, current } => {
                 let stay = self.stays.entry((from, tenure)).or_default();
+                let Server { epochs, logged, .. } = servers.get(from);
+                if epochs.accepted < stay.epoch {
+                    return Err(format!("I6: it promises epoch {} with {epochs:?} on its disk", stay.epoch));
+                }
                 if stay.taken_over {
                     // The next epoch of the same leader. All that the learner was sent has come before the question.
                     if stay.at != Some(*last) {
@@ -56,14 +62,21 @@ impl Streams {
                             stay.at
                         ));
                     }
-                    *stay = Stay { said: *last, at: Some(*last), ..Stay::default() };
+                    *stay = Stay { epoch: stay.epoch, said: *last, at: Some(*last), ..Stay::default() };
                     return Ok(());
                 }
                 // The second one refuses a TRUNC: a SNAP is to come, and counts for nothing before.
                 (stay.said, stay.at) = (*last, None);
+                if *last != logged && (*last, *current) != (Zxid::ZERO, None) {
+                    return Err(format!("I8: it says that its log ends at {last}, and it ends at {logged}"));
+                }
+                Ok(())
+            }
+            Packet::LeaderInfo { epoch } => {
+                self.stays.entry((to, tenure)).or_default().epoch = *epoch;
                 let epochs = servers.get(from).epochs;
-                if current.is_some_and(|current| current > epochs.accepted) {
-                    return Err(format!("I6: it promises with {epochs:?} on its disk"));
+                if epochs.accepted < *epoch {
+                    return Err(format!("I6: it offers epoch {epoch} with {epochs:?} on its disk"));
                 }
                 Ok(())
             }
@@ -80,6 +93,25 @@ impl Streams {
     /// Where a learner's log ends when it has taken in all that it was sent.
     pub(super) fn end(&self, to: Sid, tenure: Tenure) -> Option<Zxid> {
         self.stays.get(&(to, tenure))?.at
+    }
+
+    /// I9: a current epoch on the disk says that its history is there, too.
+    pub(super) fn takes_over(
+        &self,
+        order: &Order,
+        servers: &Servers,
+        sid: Sid,
+        epoch: Epoch,
+    ) -> Result<(), String> {
+        let durable = servers.get(sid).durable;
+        let stays = self.stays.range((sid, Tenure(0))..=(sid, Tenure(u64::MAX)));
+        let offered = stays.filter(|(_, stay)| stay.epoch == epoch).last().and_then(|(_, stay)| stay.offered);
+        match offered.filter(|offered| !order.is_on_path(*offered, durable)) {
+            Some(offered) => Err(format!(
+                "I9: it saves that it has taken over epoch {epoch}, whose history it has up to {durable} of {offered}"
+            )),
+            None => Ok(()),
+        }
     }
 
     /// I14: what a leader sends is an interval of its history.

@@ -12,6 +12,8 @@ use crate::sim::checker::View;
 
 /// How many kinds of acts there are.
 pub const ACTS: usize = 11;
+/// The number of the one that sees what anybody has been shown.
+pub const SYNC_AND_READ: usize = 3;
 
 /// Znodes that all clients write to.
 const REGISTERS: u64 = 3;
@@ -65,7 +67,7 @@ impl SimClient {
             0 => Box::pin(self.write_and_read(wire, session)),
             1 => Box::pin(self.make_and_delete(wire, session)),
             2 => Box::pin(self.compare_and_set(wire, session)),
-            3 => Box::pin(self.sync_and_read(wire, session)),
+            SYNC_AND_READ => Box::pin(self.sync_and_read(wire, session)),
             4 => Box::pin(self.ephemeral(wire, session)),
             5 => Box::pin(self.queue(wire, session)),
             6 => Box::pin(self.multi(wire, session)),
@@ -130,12 +132,20 @@ impl SimClient {
         wire.answer(&mut session.view).await.map(|_| ())
     }
 
-    /// A read that sees everything that anybody has been shown.
+    /// Reads that see everything that anybody has been shown when they are asked for, one after another, whether they
+    /// are answered yet or not.
     async fn sync_and_read(&self, wire: &mut Wire, session: &mut Session) -> Option<()> {
-        wire.ask(Op::Sync { path: Some("/".into()) });
-        wire.ask(get(&self.register(), false));
-        wire.answer(&mut session.view).await?;
-        wire.answer(&mut session.view).await.map(|_| ())
+        for number in 0..self.around.habits.syncs {
+            if number > 0 {
+                self.rest(self.around.habits.pause_max).await;
+            }
+            wire.ask(Op::Sync { path: Some("/".into()) });
+            wire.ask(get(&self.register(), false));
+        }
+        for _ in 0..2 * self.around.habits.syncs {
+            wire.answer(&mut session.view).await?;
+        }
+        Some(())
     }
 
     /// An ephemeral, which is left behind or deleted.

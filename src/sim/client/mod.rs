@@ -17,7 +17,7 @@ use zabra_actors::core::watches::WatchTable;
 use zabra_actors::handle::Brain;
 use zabra_actors::types::{ConnId, Op, SessionId, Sid};
 
-pub use self::acts::ACTS;
+pub use self::acts::{ACTS, SYNC_AND_READ};
 use self::wire::Wire;
 use super::checker::{Checker, View};
 use super::net::SimNet;

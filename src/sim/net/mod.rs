@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use actix::prelude::*;
 use tokio::sync::{Notify, mpsc};
+use zabra_actors::core::mutant::{Mutant, mutated};
 use zabra_actors::handle::{Brain, FromPeer};
 use zabra_actors::ports::{ClientSink, PeerLinks};
 use zabra_actors::types::{Auth, ConnId, Deliver, Envelope, Packet, Sid, Tenure};
@@ -22,7 +23,6 @@ use self::clients::Clients;
 pub use self::clients::Says;
 use self::peers::Peers;
 use super::checker::Checker;
-use super::mutant::{HOLE_EVERY, Mutant};
 use super::rng::Rng;
 use super::story::Story;
 
@@ -35,11 +35,15 @@ pub struct Delays {
     pub client_max: u64,
     /// The greatest time until a lost link is there again.
     pub redial_max: u64,
+    /// How long a packet between servers takes up its link: many at once come one by one.
+    pub packet: u64,
 }
 
 /// The longest time, in ms, until an end that sends into the void is told so by its kernel (the links' limit on
 /// what is unanswered).
 const UNANSWERED_MS: u64 = 10_000;
+/// Every how many proposals [`Mutant::Hole`] leaves one out.
+const HOLE_EVERY: u64 = 20;
 
 /// See the module's story. Clones are the same network.
 #[derive(Clone)]
@@ -304,7 +308,6 @@ pub struct SimLinks {
     lives: Arc<AtomicBool>,
     /// After so many packets the process is no more.
     last_words: Arc<LastWords>,
-    mutant: Option<Mutant>,
     /// Proposals sent so far.
     proposals: AtomicU64,
 }
@@ -349,9 +352,8 @@ impl SimLinks {
         checker: Arc<Checker>,
         lives: Arc<AtomicBool>,
         last_words: Arc<LastWords>,
-        mutant: Option<Mutant>,
     ) -> SimLinks {
-        SimLinks { net, me, checker, lives, last_words, mutant, proposals: AtomicU64::new(0) }
+        SimLinks { net, me, checker, lives, last_words, proposals: AtomicU64::new(0) }
     }
 
     fn send_one(&self, to: Sid, tenure: Tenure, packet: &Packet) {
@@ -367,13 +369,16 @@ impl PeerLinks for SimLinks {
             if !self.lives.load(Relaxed) || self.last_words.is_over() {
                 return;
             }
-            if let (Packet::Proposal(_), Some(Mutant::Hole)) = (packet, self.mutant)
+            if mutated(Mutant::Hole)
+                && matches!(packet, Packet::Proposal(_))
                 && self.proposals.fetch_add(1, Relaxed) % HOLE_EVERY == HOLE_EVERY - 1
             {
                 continue;
             }
             self.send_one(*to, *tenure, packet);
-            if let (Packet::Proposal(entry), Some(Mutant::EarlyCommit)) = (packet, self.mutant) {
+            if let Packet::Proposal(entry) = packet
+                && mutated(Mutant::EarlyCommit)
+            {
                 self.send_one(*to, *tenure, &Packet::Commit { zxid: entry.zxid() });
             }
         }

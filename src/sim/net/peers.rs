@@ -211,7 +211,7 @@ impl Inner {
             return;
         }
         let busy = link.busy_until.entry(from).or_default();
-        *busy = (now + delay).max(*busy);
+        *busy = (now + delay).max(*busy + self.delays.packet);
         let due = *busy;
         self.schedule(due, Event::Packet { from, to, generation, envelope });
     }

@@ -9,6 +9,7 @@ use super::rollover::Rollover;
 use super::room::Room;
 use super::syncs::{MAX_PENDING_SYNCS, Syncer, Syncs};
 use super::{Effect, Input, State};
+use crate::core::mutant::{Mutant, mutated};
 use crate::types::{Entry, Forwarded, ForwardedBytes, Packet, Phase, Sid, Tenure, Zxid};
 
 #[derive(Clone, Hash)]
@@ -264,11 +265,15 @@ impl Broadcast {
     /// own disk may be the slow one.
     fn newly_committed(&self) -> Option<Zxid> {
         let committed = self.common.history.applied();
+        let own = match mutated(Mutant::CountsUnsynced) {
+            true => self.common.history.last(),
+            false => self.common.synced,
+        };
         let learners = self.common.learners.iter();
         let voters = learners.filter(|(sid, learner)| learner.votes(*sid, &self.common.ensemble));
         let mut logged: Vec<(Zxid, Sid)> = voters
             .map(|(sid, learner)| (learner.acked, sid))
-            .chain([(self.common.synced, self.common.ensemble.me)])
+            .chain([(own, self.common.ensemble.me)])
             .filter(|(zxid, _)| *zxid > committed.max(self.common.epoch().mark()))
             .collect();
         logged.sort_unstable_by(|a, b| b.cmp(a));

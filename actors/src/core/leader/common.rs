@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use super::learners::{Kind, Learners, Stage, goodbye};
 use super::{Effect, Start, Timing};
 use crate::core::history::History;
+use crate::core::mutant::{Mutant, mutated};
 use crate::core::quorum::Ensemble;
 use crate::core::sync::{self, Method};
 use crate::types::{Epoch, EpochLength, Epochs, Millis, Packet, Sid, Tenure, Zxid};
@@ -308,7 +309,7 @@ impl Common {
                 // committed and in our log, but not in our tree yet.
                 self.apply(committed, out);
                 self.send_snapshot(to, out);
-                committed
+                if mutated(Mutant::LateSyncPoint) { self.history.last() } else { committed }
             }
         };
         out.push(Effect::Note(format!("learner {to} is at {last}: {method:?}, then what is after {after}")));

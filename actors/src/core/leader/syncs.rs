@@ -14,6 +14,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::common::Common;
+use crate::core::mutant::{Mutant, mutated};
 use crate::types::{Epoch, Sid, Tenure, Zxid};
 
 /// Syncs that may wait, of all servers together; a learner that asks for more is dropped. Far more than all
@@ -83,6 +84,6 @@ impl Waiting {
         let voters = common.learners.iter().filter(|(sid, learner)| learner.votes(*sid, &common.ensemble));
         let since = voters.filter(|(_, learner)| learner.answered > self.pinged || learner.acked > self.last);
         let confirmed: BTreeSet<Sid> = since.map(|(sid, _)| sid).chain([common.ensemble.me]).collect();
-        common.ensemble.contains_quorum(&confirmed)
+        common.ensemble.contains_quorum(&confirmed) || mutated(Mutant::SyncAlone)
     }
 }

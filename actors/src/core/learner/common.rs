@@ -117,6 +117,11 @@ impl Common {
         self.synced = self.synced.max(zxid.min(self.history.last()));
     }
 
+    /// What is in memory only; nothing, unless that is a mistake.
+    pub(super) fn unlogged(&self) -> Effect {
+        Effect::Append(self.history.after(self.synced).cloned().collect())
+    }
+
     /// The log was cut, or replaced by a snapshot: it is durable as it is.
     pub(super) fn on_log_settled(&mut self) {
         self.synced = self.history.last();

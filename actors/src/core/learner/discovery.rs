@@ -3,6 +3,7 @@
 use super::common::Common;
 use super::synchronization::Synchronization;
 use super::{Effect, Input, Start, State};
+use crate::core::mutant::{Mutant, mutated};
 use crate::types::{Epoch, Epochs, Millis, Packet, Phase};
 
 /// How long a learner waits for a connection to its leader, in ms, unless init_limit is shorter: Apache
@@ -116,6 +117,10 @@ impl Discovery {
                     return Synchronization::begin(self.common, None, out);
                 }
                 self.common.save(Epochs { accepted: epoch, current }, out);
+                if mutated(Mutant::PromiseBeforeSave) {
+                    let last = self.common.history.last();
+                    out.push(Effect::Send(Packet::AckEpoch { last, current: Some(current) }));
+                }
                 self.stage = Stage::Promising { epoch };
                 self.into()
             }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::broadcast::Broadcast;
 use super::common::Common;
 use super::{Effect, Input, State};
+use crate::core::mutant::{Mutant, mutated};
 use crate::types::{Epoch, Epochs, Millis, Packet, Phase, SNAP_WINDOW, Zxid};
 
 /// What may wait here while the disk cuts the log or installs a snapshot, in bytes: as much as a leader
@@ -71,7 +72,10 @@ impl From<Synchronization> for State {
 impl Synchronization {
     /// The epoch is promised durably. `current` is `None` when that was so before.
     pub(super) fn begin(common: Common, current: Option<Epoch>, out: &mut Vec<Effect>) -> State {
-        let (last, epoch) = (common.history.last(), common.epoch());
+        let (mut last, epoch) = (common.history.last(), common.epoch());
+        if mutated(Mutant::VoteByTree) {
+            last = common.history.applied();
+        }
         out.push(Effect::Send(Packet::AckEpoch { last, current }));
         let reason = format!("the epoch is promised, and this log ends at {last}");
         out.push(Effect::Phase { phase: Phase::Synchronization, epoch, reason });
@@ -95,6 +99,7 @@ impl Synchronization {
                 self.on_logged(out)
             }
             Input::EpochsSaved(epochs) => match self.common.on_epochs_saved(epochs) {
+                true if mutated(Mutant::EpochBeforeLog) => self.on_logged(out),
                 true => self.on_taken_over(out),
                 false => self.into(), // another role's answer
             },
@@ -166,7 +171,12 @@ impl Synchronization {
             // This log has an end that the leader's has not.
             Packet::Trunc { to } => self.truncate(to, out),
             // The tree comes as a whole.
-            Packet::Snap { zxid } => self.stage = Stage::Receiving { zxid, pieces: 0 },
+            Packet::Snap { zxid } => {
+                if mutated(Mutant::SnapInMemory) {
+                    self.common.history.reset(zxid);
+                }
+                self.stage = Stage::Receiving { zxid, pieces: 0 };
+            }
             // It breaks the protocol.
             packet => return self.out_of_turn(&packet, out),
         }
@@ -234,6 +244,9 @@ impl Synchronization {
     /// The leader's history, up to NEWLEADER and beyond it.
     fn on_history(mut self, packet: Packet, out: &mut Vec<Effect>) -> State {
         let taken = match (packet, &self.stage) {
+            (Packet::Proposal(entry), Stage::Taking) if logs_late() => {
+                self.common.log(entry, &mut Vec::new())
+            }
             // A transaction of the leader's log, committed or not: log it.
             (Packet::Proposal(entry), _) => self.common.log(entry, out),
             // To an observer: a transaction committed since its plan was made.
@@ -245,14 +258,16 @@ impl Synchronization {
             }
             // That was the whole history of the epoch so far.
             (Packet::NewLeader { epoch }, Stage::Taking) if epoch == self.common.epoch() => {
-                self.stage = Stage::Logging { upto: self.common.history.last() };
-                return self.on_logged(out);
+                return self.take_over(out);
             }
             (Packet::NewLeader { epoch }, Stage::Taking) => {
                 Err(format!("NEWLEADER of epoch {epoch}, but {} is promised", self.common.epoch()))
             }
             // A quorum has taken over the history.
             (Packet::UpToDate { committed }, Stage::Acked) => {
+                if mutated(Mutant::AckBeforeLog) {
+                    out.push(self.common.unlogged());
+                }
                 return Broadcast::begin(self.common, committed, out);
             }
             // It breaks the protocol.
@@ -286,6 +301,23 @@ impl Synchronization {
         state
     }
 
+    /// NEWLEADER has come. First the history becomes durable, then the epoch that says so.
+    fn take_over(mut self, out: &mut Vec<Effect>) -> State {
+        let (upto, epoch) = (self.common.history.last(), self.common.epoch());
+        self.stage = Stage::Logging { upto };
+        if mutated(Mutant::EpochBeforeLog) && self.common.epochs.current < epoch {
+            self.common.save(Epochs { accepted: epoch, current: epoch }, out);
+            out.push(self.common.unlogged());
+            return self.into();
+        }
+        if mutated(Mutant::AckBeforeLog) {
+            self.stage = Stage::Logging { upto: Zxid::ZERO };
+        } else if logs_late() {
+            out.push(self.common.unlogged());
+        }
+        self.on_logged(out)
+    }
+
     /// More is durable. If that is the whole history, the current epoch may say so.
     fn on_logged(mut self, out: &mut Vec<Effect>) -> State {
         self.progress = self.common.now;
@@ -300,6 +332,7 @@ impl Synchronization {
             }
             // After NEWLEADER's, proposals are acknowledged as they become durable.
             Stage::Acked => self.common.acknowledge(out),
+            _ if mutated(Mutant::AckBeforeNewLeader) => self.common.acknowledge(out),
             _ => {}
         }
         self.into()
@@ -330,6 +363,11 @@ impl Synchronization {
         }
         self.into()
     }
+}
+
+/// What comes before NEWLEADER is logged at once, unless that is the mistake.
+fn logs_late() -> bool {
+    mutated(Mutant::AckBeforeLog) || mutated(Mutant::EpochBeforeLog) || mutated(Mutant::LogAtNewLeader)
 }
 
 impl Held {

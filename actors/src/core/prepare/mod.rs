@@ -30,6 +30,7 @@ mod sessions;
 mod tests;
 
 use crate::core::acl;
+use crate::core::mutant::{Mutant, mutated};
 use crate::core::quota::Remark;
 use crate::core::tree::{DIGEST_VERSION, Tree};
 use crate::types::{
@@ -232,6 +233,9 @@ impl Preparer {
         self.absorb(zxid, changes);
         // The tree knows them, too.
         let bytes: usize = paths.iter().map(|path| size_of::<i32>() + path.len()).sum();
+        if mutated(Mutant::KeptEphemerals) {
+            return TxnBody::CloseSession { paths: Some(Vec::new()) };
+        }
         TxnBody::CloseSession { paths: (bytes <= MAX_LISTED_BYTES).then_some(paths) }
     }
 }

@@ -105,7 +105,8 @@ impl Streams {
     ) -> Result<(), String> {
         let durable = servers.get(sid).durable;
         let stays = self.stays.range((sid, Tenure(0))..=(sid, Tenure(u64::MAX)));
-        let offered = stays.filter(|(_, stay)| stay.epoch == epoch).last().and_then(|(_, stay)| stay.offered);
+        let stay = stays.map(|(_, stay)| stay).rfind(|stay| stay.epoch == epoch);
+        let offered = stay.and_then(|stay| stay.offered);
         match offered.filter(|offered| !order.is_on_path(*offered, durable)) {
             Some(offered) => Err(format!(
                 "I9: it saves that it has taken over epoch {epoch}, whose history it has up to {durable} of {offered}"

@@ -180,7 +180,15 @@ impl Handler<Input> for Leader {
 
     fn handle(&mut self, input: Input, ctx: &mut Self::Context) {
         self.meter.message();
+        let tick = match &input {
+            Input::Tick { now } => Some(sessions::Input::Tick { now: *now }),
+            _ => None,
+        };
         self.step(input, ctx);
+        // By this way, since whoever is heard from in an earlier packet must be heard of before.
+        if let Some(tick) = tick {
+            self.around.session_tracker.do_send(tick);
+        }
     }
 }
 

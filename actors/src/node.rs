@@ -411,8 +411,12 @@ impl Node {
         if self.ticks.is_multiple_of(LOOK_AT_ROOM) {
             self.actors.txn_log.do_send(LogOrder::LookAtRoom);
         }
-        self.actors.session_tracker.do_send(sessions::Input::Tick { now });
         self.stand_again(now);
+        match &self.state {
+            // It tells the session tracker, behind the touches of earlier packets.
+            State::Leading { leader, .. } => leader.do_send(leader::Input::Tick { now }),
+            _ => self.actors.session_tracker.do_send(sessions::Input::Tick { now }),
+        }
         match &self.state {
             State::Looking { read_only, .. } => {
                 self.actors.election.do_send(election::Input::Tick { now });
@@ -420,9 +424,8 @@ impl Node {
                     self.serve_read_only();
                 }
             }
-            State::Leading { leader, .. } => leader.do_send(leader::Input::Tick { now }),
             State::Learning { learner, .. } => learner.tell(learner::Input::Tick { now }),
-            State::Recovering | State::Draining { .. } => {}
+            State::Leading { .. } | State::Recovering | State::Draining { .. } => {}
         }
     }
 }

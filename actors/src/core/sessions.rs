@@ -8,6 +8,10 @@
 //! PING. A new leader knows of no touches and gives everybody the full time-out anew, so no session can end
 //! because there was an election.
 //!
+//! The verdict on the time of a tick is spoken at the next tick: what had come by the first is heard by then.
+//! Otherwise a process that stood still, be it for less than a tick, would end sessions whose word lay in a
+//! socket meanwhile.
+//!
 //! A touch is on its way while the verdict is spoken. So the verdict says what was known (`seen`), and the
 //! replica, through which all touches of its own clients go, throws it out when it knows better; the touch
 //! then brings the session back here, since whoever is touched is tracked. A touch that comes after the end
@@ -203,6 +207,8 @@ impl Sessions {
     }
 
     fn tick(&mut self, now: Millis, out: &mut Vec<Effect>) {
+        // What came since may still be on its way here, in front of this tick or behind it.
+        let judged = self.last_tick;
         self.now = self.now.max(now);
         if self.now > self.last_tick + 2 * self.tick_ms {
             // This process stood still. Learners send their notes twice a tick: wait for those that are
@@ -210,12 +216,12 @@ impl Sessions {
             self.grace_until = self.now + self.tick_ms;
         }
         self.last_tick = self.now;
-        if self.now < self.grace_until {
+        if judged < self.grace_until {
             return;
         }
-        let mut over = self.local.take_until(self.now);
+        let mut over = self.local.take_until(judged);
         if let Role::Leading(global) = &mut self.role {
-            over.extend(global.take_until(self.now));
+            over.extend(global.take_until(judged));
         }
         let pieces = over.chunks(MAX_EXPIRED_AT_ONCE);
         out.extend(pieces.map(|piece| Effect::Expire { sessions: piece.to_vec(), seen: self.seen }));
@@ -292,6 +298,13 @@ mod tests {
         out
     }
 
+    /// The verdict on this time, which the next tick speaks.
+    fn tick(tracker: &mut Sessions, now: Millis) -> Vec<Effect> {
+        let before = step(tracker, Input::Tick { now });
+        assert!(before.is_empty(), "only the next tick speaks of {now}");
+        step(tracker, Input::Tick { now })
+    }
+
     fn leader(now: Millis, sessions: &[(SessionId, i32)]) -> Sessions {
         let mut tracker = Sessions::new(TICK);
         assert!(step(&mut tracker, Input::Lead { now, sessions: sessions.to_vec() }).is_empty());
@@ -307,7 +320,7 @@ mod tests {
     fn run(tracker: &mut Sessions, from: Millis, to: Millis) -> Vec<(SessionId, Millis)> {
         let mut over = Vec::new();
         for now in (from..=to).step_by(100) {
-            for effect in step(tracker, Input::Tick { now }) {
+            for effect in tick(tracker, now) {
                 let Effect::Expire { sessions, .. } = effect else { panic!("{effect:?}") };
                 over.extend(sessions.into_iter().map(|session| (session, now)));
             }
@@ -323,7 +336,7 @@ mod tests {
                 let mut at = now;
                 let end = loop {
                     at += 1;
-                    if !step(&mut tracker, Input::Tick { now: at }).is_empty() {
+                    if !tick(&mut tracker, at).is_empty() {
                         break at;
                     }
                 };
@@ -366,7 +379,7 @@ mod tests {
     fn the_verdict_says_what_was_known() {
         let mut tracker = leader(0, &[(A, 100)]);
         touch(&mut tracker, 0, 7, B, 100_000);
-        let verdict = step(&mut tracker, Input::Tick { now: 500 });
+        let verdict = tick(&mut tracker, 500);
         assert_eq!(verdict, [Effect::Expire { sessions: vec![A], seen: 7 }]);
         assert_eq!(run(&mut tracker, 600, 2000), [], "a verdict is spoken once");
         touch(&mut tracker, 2000, 8, A, 100);
@@ -404,9 +417,22 @@ mod tests {
     fn after_a_pause_the_touches_are_heard_first() {
         let mut tracker = leader(0, &[(A, 1000), (B, 1000)]);
         assert_eq!(run(&mut tracker, 0, 500), []);
-        assert_eq!(step(&mut tracker, Input::Tick { now: 60_000 }), [], "the process stood still");
+        assert_eq!(tick(&mut tracker, 60_000), [], "the process stood still");
         touch(&mut tracker, 60_100, 1, A, 1000);
         assert_eq!(run(&mut tracker, 60_100, 62_000), [(B, 60_500), (A, 61_500)]);
+    }
+
+    /// The process stands still for less than two ticks, twice; what came meanwhile is heard behind its own tick.
+    #[test]
+    fn what_came_in_a_short_pause_is_heard_first() {
+        let mut tracker = leader(0, &[(A, 1000), (B, 1000)]);
+        assert_eq!(run(&mut tracker, 0, 1400), []);
+        for (now, batch) in [(2100, 1), (2800, 2)] {
+            assert_eq!(step(&mut tracker, Input::Tick { now }), [], "nobody had ended at the last tick");
+            touch(&mut tracker, now, batch, A, 1000);
+            touch(&mut tracker, now, batch, B, 1000);
+        }
+        assert_eq!(run(&mut tracker, 2900, 5000), [(A, 4000), (B, 4000)]);
     }
 
     #[test]
@@ -453,7 +479,7 @@ mod tests {
     fn many_ends_come_in_pieces() {
         let many: Vec<_> = (1..=2500).map(|id| (SessionId(id), 100)).collect();
         let mut tracker = leader(0, &many);
-        let verdicts = step(&mut tracker, Input::Tick { now: 500 });
+        let verdicts = tick(&mut tracker, 500);
         let sizes: Vec<usize> = verdicts
             .iter()
             .map(|verdict| match verdict {

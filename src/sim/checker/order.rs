@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use zabra_actors::types::{Entry, Zxid};
+use zabra_actors::types::{Entry, Epoch, Zxid};
 
 /// See the module's story.
 #[derive(Default)]
@@ -69,6 +69,17 @@ impl Order {
     /// May `zxid` follow `at` in a log, as far as is known?
     pub(super) fn follows(&self, zxid: Zxid, at: Zxid) -> bool {
         self.vertices.get(&zxid).map_or_else(|| zxid.follows(at), |vertex| vertex.parent == at)
+    }
+
+    /// The last entry of an earlier epoch on the path that ends at `end`.
+    pub(super) fn before_epoch(&self, epoch: Epoch, end: Zxid) -> Zxid {
+        let mut at = end;
+        while at.epoch() >= epoch
+            && let Some(vertex) = self.vertices.get(&at)
+        {
+            at = vertex.parent;
+        }
+        at
     }
 
     /// Is `zxid` on the path that ends at `end`?

@@ -139,7 +139,11 @@ impl Streams {
             }
             Packet::NewLeader { epoch } => {
                 let offered = stay.at.unwrap_or_default();
-                let beginning = *self.beginnings.entry((*epoch, from)).or_insert(servers.get(from).logged);
+                // The log may have entries of this epoch already: a leader that is a quorum by itself, or whose
+                // quorum needs nobody else, is in broadcast before the first of the others comes. What it must
+                // offer is what it began with, and what is committed since; the latter I14 and I10 see to.
+                let beginning = || order.before_epoch(*epoch, servers.get(from).logged);
+                let beginning = *self.beginnings.entry((*epoch, from)).or_insert_with(beginning);
                 if stay.at.is_none() || !order.is_on_path(beginning, offered) {
                     return Err(format!(
                         "I9: {to} is offered a history up to {offered}, and epoch {epoch} begins with {beginning}"

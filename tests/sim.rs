@@ -85,6 +85,14 @@ fn seeds_that_have_found_something() {
     all_is_well(Scenario::Swarm, None, 1831..1832); // bit rot in what was never synced
     all_is_well(Scenario::Swarm, None, 2656..2657); // a follower spoke of its own old epoch: no election ended
     all_is_well(Scenario::Swarm, None, 2931..2932); // the same
+    all_is_well(Scenario::Pauses, None, 135..136); // a session expired while its word lay in a socket
+    all_is_well(Scenario::Swarm, None, 3625..3626); // the same
+    all_is_well(Scenario::Disks, None, 77..78); // a voter alone has begun to write when its observer comes
+    all_is_well(Scenario::Swarm, None, 5064..5065); // the same
+    all_is_well(Scenario::Swarm, None, 900_197..900_198); // a packet of an earlier stay is no word of a session
+    all_is_well(Scenario::Deposed, None, 700_463..700_464); // the same, when the stay ends as the packet comes
+    all_is_well(Scenario::Pauses, None, 700_348..700_349); // a move that overtook an earlier attempt to connect
+    all_is_well(Scenario::Swarm, None, 702_193..702_194); // an id that returns while its first client still has it
 }
 
 #[test]

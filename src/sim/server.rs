@@ -78,6 +78,8 @@ pub struct Alive {
     /// Cleared when it dies: what it still does while its mailboxes drain has not happened.
     lives: Arc<AtomicBool>,
     last_words: Arc<LastWords>,
+    /// It stands still until then.
+    paused_until: u64,
     /// How clients speak to it.
     pub brain: Brain,
     /// Its figures.
@@ -182,7 +184,7 @@ impl SimServer {
             Arc::new(links)
         });
         let brain = running.brain.clone();
-        self.alive = Some(Alive { running, lives, last_words, brain, stats });
+        self.alive = Some(Alive { running, lives, last_words, paused_until: 0, brain, stats });
     }
 
     fn on_fault(&self, lives: &Arc<AtomicBool>, died: &mpsc::UnboundedSender<Died>) -> OnFault {
@@ -250,12 +252,17 @@ impl SimServer {
     }
 
     /// The process stands still.
-    pub fn pause(&self, ms: u64) {
-        if let Some(alive) = &self.alive {
-            self.tell(&format!("STANDS STILL for {ms} ms"));
-            alive.running.pause(Duration::from_millis(ms));
-            self.world.net.pause(self.sid, ms);
+    pub fn pause(&mut self, ms: u64) {
+        let Some(alive) = &mut self.alive else { return };
+        let now = self.world.story.now();
+        let (since, until) = (now.max(alive.paused_until), now + ms);
+        if until > since {
+            // Of two pauses that overlap the second begins when the first ends: it wakes up, and sleeps on.
+            alive.paused_until = until;
+            alive.running.pause(Duration::from_millis(until - since));
+            self.world.net.pause(self.sid, until);
         }
+        self.tell(&format!("STANDS STILL for {ms} ms"));
     }
 
     /// The machine's clock is set, for good.

@@ -51,6 +51,8 @@ pub struct Watch {
 pub(super) struct Histories {
     /// Transactions that a client was told are its own.
     claimed: BTreeSet<Zxid>,
+    /// Who has had a session of this id.
+    owners: BTreeMap<SessionId, BTreeSet<u64>>,
 }
 
 type Verdict = Result<(), String>;
@@ -59,6 +61,22 @@ impl Histories {
     /// Writes that were answered, refused ones included.
     pub(super) fn claimed(&self) -> u64 {
         self.claimed.len() as u64
+    }
+
+    /// A client has a session, alone.
+    pub(super) fn attached(&mut self, reference: &Reference, client: u64, session: SessionId) -> Verdict {
+        let owners = self.owners.entry(session).or_default();
+        owners.insert(client);
+        if owners.len() == 1 || reference.ids_return {
+            return Ok(());
+        }
+        Err(format!("session {session} is {owners:?}'s at once, and no clock went back"))
+    }
+
+    /// To the servers these clients are one: an id was given again, and both come with it. What the one asked
+    /// for may then be answered to the other, if it has the same number.
+    fn is_shared(&self, session: SessionId) -> bool {
+        self.owners.get(&session).is_some_and(|owners| owners.len() > 1)
     }
 
     /// A reply has come. An error is a broken promise.
@@ -121,7 +139,11 @@ impl Histories {
         if txn.header.session != asked.session || txn.header.cxid != asked.xid {
             return Err(format!("{zxid} is {:?}, not the request that it answers", txn.header));
         }
-        if !self.claimed.insert(zxid) {
+        let is_first = self.claimed.insert(zxid);
+        if self.is_shared(asked.session) {
+            return Ok(()); // (session, number) names no request
+        }
+        if !is_first {
             return Err(format!("{zxid} answers a second request"));
         }
         let made = Made { reference, before: order.committed_before(zxid), txn };

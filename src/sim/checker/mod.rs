@@ -246,8 +246,9 @@ impl Checker {
     /// A server has loaded its disk after a start. Who is `doubtful` knows that its end may be missing.
     pub fn recovered(&self, sid: Sid, last: Zxid, epochs: Epochs, digest: i64, doubtful: bool) {
         let mut ghost = self.lock();
-        let Ghost { order, servers, votes, .. } = &mut *ghost;
+        let Ghost { order, servers, sessions, votes, .. } = &mut *ghost;
         votes.forget(sid);
+        sessions.begins(sid);
         let verdict = servers.recover(order, sid, last, epochs, doubtful);
         let verdict = verdict.and_then(|()| ghost.check_digest(last, digest));
         drop(ghost);
@@ -266,20 +267,29 @@ impl Checker {
     /// A packet arrives: sessions in it are heard of, unless the stay is over for who hears it.
     pub fn arrived(&self, now: u64, from: Sid, at: Sid, tenure: Tenure, packet: &Packet) {
         let mut ghost = self.lock();
-        if ghost.streams.is_over(from, tenure) {
-            return;
-        }
         match packet {
+            Packet::FollowerInfo { .. } | Packet::ObserverInfo { .. } => {
+                ghost.sessions.comes(at, from, tenure);
+            }
+            Packet::Goodbye { .. } => ghost.sessions.leaves(now, at, from, tenure),
+            Packet::Notification(heard) => ghost.votes.heard(at, heard),
+            _ if !ghost.sessions.listens(at, from, tenure) => {}
             Packet::Ping { touched, .. } => {
-                touched.iter().for_each(|(session, _)| ghost.sessions.touched(now, at, *session));
+                let sessions = touched.iter().map(|(session, _)| *session);
+                sessions.for_each(|session| ghost.sessions.touched_by(now, at, from, session));
             }
             Packet::Request(requests) => {
-                requests.iter().for_each(|request| ghost.sessions.touched(now, at, request.session));
+                let sessions = requests.iter().map(|request| request.session);
+                sessions.for_each(|session| ghost.sessions.touched_by(now, at, from, session));
             }
-            Packet::Revalidate { session, .. } => ghost.sessions.touched(now, at, *session),
-            Packet::Notification(heard) => ghost.votes.heard(at, heard),
+            Packet::Revalidate { session, .. } => ghost.sessions.touched_by(now, at, from, *session),
             _ => {}
         }
+    }
+
+    /// A server is told that its link to a peer is gone.
+    pub fn link_down(&self, at: Sid, peer: Sid) {
+        self.lock().sessions.link_down(at, peer);
     }
 
     /// A request of a client arrives.
@@ -344,6 +354,32 @@ impl Checker {
         }
     }
 
+    /// A server tells a client that its session goes on, or has begun. On the leader that is the leader's word.
+    pub fn connected(&self, sid: Sid, session: SessionId) {
+        let mut ghost = self.lock();
+        let epoch = ghost.servers.get(sid).epochs.current;
+        if ghost.sessions.leader_of(epoch) == Some(sid) {
+            ghost.sessions.grants(self.story.now(), session, sid);
+        }
+    }
+
+    /// When the leader has let a session go on at a server the last time.
+    pub fn granted(&self, session: SessionId, at: Sid) -> Option<u64> {
+        self.lock().sessions.granted(session, at)
+    }
+
+    /// A client has a session on a connection. Its id is nobody else's, unless a clock has gone back: ids begin
+    /// with their server's time, which is what Apache's do, too.
+    pub fn attached(&self, client: u64, session: SessionId) {
+        let mut ghost = self.lock();
+        let Ghost { reference, histories, .. } = &mut *ghost;
+        let verdict = histories.attached(reference, client, session);
+        drop(ghost);
+        if let Err(what) = verdict {
+            self.fail(format!("I17: client {client}: {what}"));
+        }
+    }
+
     /// The epoch that a server has taken over.
     pub fn epoch_of(&self, sid: Sid) -> Epoch {
         self.lock().servers.get(sid).epochs.current
@@ -388,15 +424,22 @@ impl Ghost {
         if let Packet::Notification(said) = packet {
             return self.votes.said(sid, said, &self.sessions);
         }
+        let mut seen = Ok(());
         if let Packet::Proposal(entry) = packet
             && let Some(at) = self.streams.end(to, tenure).filter(|at| entry.zxid().follows(*at))
             && self.order.get(entry.zxid()).is_none()
         {
             // It leaves for the others before it is in the leader's own log.
-            self.see(now, entry, at)?;
+            seen = self.see(now, entry, at);
         }
         let Ghost { order, servers, streams, sessions, .. } = self;
         streams.sent(order, servers, (sid, to), tenure, packet)?;
+        seen?;
+        match packet {
+            Packet::Goodbye { .. } => sessions.leaves(now, sid, to, tenure),
+            Packet::Revalidated { session, valid: Some(_) } => sessions.grants(now, *session, to),
+            _ => {}
+        }
         // Before it is established a leader offers its log as if it were committed: that proves nothing.
         let committed = match packet {
             Packet::Commit { zxid } => *zxid,

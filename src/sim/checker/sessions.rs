@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use zabra_actors::types::{Epoch, SessionId, Sid, TxnBody, TxnHeader, WallMillis, Zxid};
+use zabra_actors::types::{Epoch, SessionId, Sid, Tenure, TxnBody, TxnHeader, WallMillis, Zxid};
 
 /// What is known of sessions and leaders.
 #[derive(Default)]
@@ -13,6 +13,17 @@ pub(super) struct Sessions {
     heard: BTreeMap<(SessionId, Sid), Vec<u64>>,
     /// What a server's clock shows at the beginning of the run.
     clocks: BTreeMap<Sid, WallMillis>,
+    /// By leader and learner: the stay in which the leader listens to it.
+    attending: BTreeMap<(Sid, Sid), Attention>,
+    /// When a session was last allowed to go on at a server, by its leader.
+    granted: BTreeMap<(SessionId, Sid), u64>,
+}
+
+/// A leader listens to a learner.
+struct Attention {
+    tenure: Tenure,
+    /// Sessions that the learner's last packets were about, and when those arrived.
+    latest: (u64, Vec<SessionId>),
 }
 
 impl Sessions {
@@ -42,6 +53,69 @@ impl Sessions {
     /// Something of a session has reached a server: of its client, or of the learner that serves it.
     pub(super) fn touched(&mut self, now: u64, at: Sid, session: SessionId) {
         self.heard.entry((session, at)).or_default().push(now);
+    }
+
+    /// A learner comes to a leader. What it says in an older stay is heard no longer.
+    pub(super) fn comes(&mut self, at: Sid, learner: Sid, tenure: Tenure) {
+        if self.attending.get(&(at, learner)).is_none_or(|older| older.tenure < tenure) {
+            self.attending.insert((at, learner), Attention { tenure, latest: Default::default() });
+        }
+    }
+
+    /// The link to a learner is gone, as far as the leader knows: with it the stay.
+    pub(super) fn link_down(&mut self, at: Sid, learner: Sid) {
+        self.attending.remove(&(at, learner));
+    }
+
+    /// One of the two has said goodbye. If that was the leader, what arrived in this very millisecond may have
+    /// come to it after its decision, and then was for nobody.
+    pub(super) fn leaves(&mut self, now: u64, at: Sid, learner: Sid, tenure: Tenure) {
+        if !self.listens(at, learner, tenure) {
+            return;
+        }
+        let Some(Attention { latest: (then, sessions), .. }) = self.attending.remove(&(at, learner)) else {
+            return;
+        };
+        for session in sessions.into_iter().filter(|_| then == now) {
+            if let Some(heard) = self.heard.get_mut(&(session, at)) {
+                heard.pop_if(|last| *last == now);
+            }
+        }
+    }
+
+    /// A learner's packet is about this session.
+    pub(super) fn touched_by(&mut self, now: u64, at: Sid, learner: Sid, session: SessionId) {
+        self.touched(now, at, session);
+        if let Some(Attention { latest: (then, sessions), .. }) = self.attending.get_mut(&(at, learner)) {
+            if *then != now {
+                sessions.clear();
+            }
+            *then = now;
+            sessions.push(session);
+        }
+    }
+
+    /// A process has begun, and knows of no stays.
+    pub(super) fn begins(&mut self, at: Sid) {
+        self.attending.retain(|(leader, _), _| *leader != at);
+    }
+
+    /// Does a leader listen to what a learner says in this stay? A packet of a stay that is over comes by the
+    /// connection of the next one, when a learner does not know yet that its link was replaced or its leader's
+    /// process is another. It is no news of any session: no connection of the leader's has carried it. (The
+    /// protocol has a connection for each stay, spec/zab.md 3.1; here the tenure says to which a packet belongs.)
+    pub(super) fn listens(&self, at: Sid, learner: Sid, tenure: Tenure) -> bool {
+        self.attending.get(&(at, learner)).is_some_and(|attending| attending.tenure == tenure)
+    }
+
+    /// A leader lets a session go on at a server, or has taken it in itself.
+    pub(super) fn grants(&mut self, now: u64, session: SessionId, at: Sid) {
+        self.granted.insert((session, at), now);
+    }
+
+    /// When that happened last.
+    pub(super) fn granted(&self, session: SessionId, at: Sid) -> Option<u64> {
+        self.granted.get(&(session, at)).copied()
     }
 
     /// A server's clock shows this at the time 0 of the run, or would. Returns what it was set to before.

@@ -28,8 +28,6 @@ struct Stay {
     offered: Option<Zxid>,
     /// NEWLEADER is acknowledged.
     taken_over: bool,
-    /// The leader has said goodbye: it listens no longer.
-    over: bool,
 }
 
 impl Streams {
@@ -85,11 +83,6 @@ impl Streams {
         }
     }
 
-    /// Has the leader sent this learner away?
-    pub(super) fn is_over(&self, learner: Sid, tenure: Tenure) -> bool {
-        self.stays.get(&(learner, tenure)).is_some_and(|stay| stay.over)
-    }
-
     /// Where a learner's log ends when it has taken in all that it was sent.
     pub(super) fn end(&self, to: Sid, tenure: Tenure) -> Option<Zxid> {
         self.stays.get(&(to, tenure))?.at
@@ -139,9 +132,9 @@ impl Streams {
             }
             Packet::NewLeader { epoch } => {
                 let offered = stay.at.unwrap_or_default();
-                // The log may have entries of this epoch already: a leader that is a quorum by itself, or whose
-                // quorum needs nobody else, is in broadcast before the first of the others comes. What it must
-                // offer is what it began with, and what is committed since; the latter I14 and I10 see to.
+                // The log may have entries of this epoch already: a leader that is a quorum by itself is in
+                // broadcast before anybody comes. What it must offer (spec/zab.md 4.1) is what it began with
+                // and what is committed since; that the latter is not forgotten UPTODATE shows (I14).
                 let beginning = || order.before_epoch(*epoch, servers.get(from).logged);
                 let beginning = *self.beginnings.entry((*epoch, from)).or_insert_with(beginning);
                 if stay.at.is_none() || !order.is_on_path(beginning, offered) {
@@ -156,10 +149,6 @@ impl Streams {
                 if stay.at.is_none_or(|at| *zxid > at) && *zxid > stay.said {
                     return Err(format!("I14: {to} is told that {zxid} is committed, and has {:?}", stay.at));
                 }
-                return Ok(());
-            }
-            Packet::Goodbye { .. } => {
-                stay.over = true;
                 return Ok(());
             }
             _ => return Ok(()),

@@ -268,14 +268,17 @@ impl SimClient {
     }
 
     /// Goes to another server with its session; what it still says by the old connection must come to nothing, as
-    /// long as the leader is the one that knows of the move.
+    /// long as the leader is the one that knows of the move, and has not let it go back since: an attempt to
+    /// connect that the client has given up may have been under way to the leader for longer than this one.
     async fn move_on(&self, wire: &mut Wire, session: &mut Session) -> Option<()> {
         let mut old = session.view.clone();
         let mut new = self.attach(session).await?;
-        let epoch = self.around.checker.epoch_of(new.server);
+        let checker = &self.around.checker;
+        let (epoch, moved) = (checker.epoch_of(new.server), checker.granted(session.id, new.server));
         wire.ask(set(&self.register(), self.data(session), -1));
         if let Some(Reply { result: Ok(_), zxid, .. }) = wire.answer(&mut old).await
             && zxid.epoch() == epoch
+            && self.around.checker.granted(session.id, wire.server) < moved
         {
             self.around.checker.fail(format!(
                 "I16: client {} has moved from {} to {}, and writes {zxid} by its old connection",

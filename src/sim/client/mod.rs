@@ -105,6 +105,7 @@ impl SimClient {
             session.password = Bytes::new();
             return None;
         }
+        self.around.checker.attached(self.number, response.session);
         session.id = response.session;
         session.password = Bytes::copy_from_slice(&response.password);
         if self.around.habits.rewatch && !watches.is_empty() {

@@ -46,7 +46,8 @@ struct Conn {
 /// Where the clients of a server come in.
 #[derive(Default)]
 struct Door {
-    paused: bool,
+    /// The process stands still until then.
+    paused_until: u64,
     stalled: bool,
     waiting: Vec<Event>,
 }
@@ -86,6 +87,11 @@ impl Inner {
         let delay = self.delay(self.delays.client_max, &[link.server]);
         let link = self.clients.conns.get_mut(&conn).expect("just seen");
         link.closed |= batch.contains(&Deliver::Close);
+        for said in &batch {
+            if let Deliver::Connected(response) = said {
+                self.checker.connected(link.server, response.session);
+            }
+        }
         link.to_client_until = link.to_client_until.max(now + delay);
         let due = link.to_client_until;
         self.schedule(due, Event::ToClient { conn, batch });
@@ -95,7 +101,7 @@ impl Inner {
         let Some(link) = self.clients.conns.get(&conn).filter(|link| !link.dead) else { return };
         let server = link.server;
         let door = self.clients.doors.entry(server).or_default();
-        if door.paused || door.stalled {
+        if now < door.paused_until || door.stalled {
             door.waiting.push(Event::ToServer { conn, says });
             return;
         }
@@ -138,7 +144,7 @@ impl Inner {
             self.clients.conns.retain(|_, conn| conn.server != server);
         }
         if let Some(door) = self.clients.doors.get_mut(&server) {
-            door.paused = false;
+            door.paused_until = 0;
             door.waiting.clear();
         }
     }
@@ -147,14 +153,16 @@ impl Inner {
         self.clients.doors.entry(server).or_default().stalled = true;
     }
 
-    pub(super) fn pause(&mut self, now: u64, server: Sid, ms: u64) {
-        self.clients.doors.entry(server).or_default().paused = true;
-        self.schedule(now + ms, Event::Resume { server });
+    pub(super) fn pause(&mut self, server: Sid, until: u64) {
+        self.clients.doors.entry(server).or_default().paused_until = until;
+        self.schedule(until, Event::Resume { server });
     }
 
+    /// It may stand still once more, for longer.
     pub(super) fn resume(&mut self, now: u64, server: Sid) {
-        self.clients.doors.entry(server).or_default().paused = false;
-        self.reopen(now, server);
+        if now >= self.clients.doors.entry(server).or_default().paused_until {
+            self.reopen(now, server);
+        }
     }
 
     pub(super) fn heal_clients(&mut self, now: u64, among: &BTreeSet<Sid>) {

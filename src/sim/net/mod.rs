@@ -174,8 +174,8 @@ impl SimNet {
     }
 
     /// A process stands still for so many ms: what comes for it waits.
-    pub fn pause(&self, server: Sid, ms: u64) {
-        self.change(|inner, now| inner.pause(now, server, ms));
+    pub fn pause(&self, server: Sid, until: u64) {
+        self.change(|inner, _| inner.pause(server, until));
     }
 
     /// Everything between these servers, and their clients, flows again: what is late comes first, or the

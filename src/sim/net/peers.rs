@@ -114,6 +114,7 @@ impl Inner {
         let is_old = !link.up || link.generation != generation;
         if is_old && link.believe.get(&to) == Some(&generation) {
             link.believe.remove(&to);
+            self.checker.link_down(to, peer);
             self.peers.tell(to, FromPeer::LinkDown(peer));
             self.dial_all(now);
         }
@@ -158,6 +159,7 @@ impl Inner {
         let replaced = link.believe.insert(peer, generation).is_some();
         link.busy_until = BTreeMap::from([(peer, now + delay)]);
         if replaced {
+            self.checker.link_down(peer, dialler);
             self.peers.tell(peer, FromPeer::LinkDown(dialler));
         }
         self.peers.tell(peer, FromPeer::LinkUp(dialler));

@@ -92,6 +92,7 @@ fn seeds_that_have_found_something() {
     all_is_well(Scenario::Swarm, None, 900_197..900_198); // a packet of an earlier stay is no word of a session
     all_is_well(Scenario::Deposed, None, 700_463..700_464); // the same, when the stay ends as the packet comes
     all_is_well(Scenario::Pauses, None, 700_348..700_349); // a move that overtook an earlier attempt to connect
+    all_is_well(Scenario::Swarm, None, 2_000_044..2_000_045); // all clients were at rest when a quorum healed
     all_is_well(Scenario::Swarm, None, 702_193..702_194); // an id that returns while its first client still has it
 }
 

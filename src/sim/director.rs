@@ -14,7 +14,7 @@ use super::checker::Checker;
 use super::client::{self, ACTS, Directory, SimClient, Surroundings};
 use super::faults::{self, Fault, Step, Way, Who};
 use super::net::SimNet;
-use super::options::{Options, Shape};
+use super::options::{Habits, Options, Shape};
 use super::rng::Rng;
 use super::server::{Died, SimServer, World};
 use super::story::{Story, Tell};
@@ -83,7 +83,7 @@ impl Run {
         let courier = actix::spawn(self.net.clone().run());
         self.start(|_| true);
         let around = self.surroundings();
-        let clients: Vec<_> = (0..u64::from(self.shape.clients))
+        let mut clients: Vec<_> = (0..u64::from(self.shape.clients))
             .map(|number| {
                 let rng = Rng::stream(self.options.seed, &format!("client {number}"));
                 actix::spawn(SimClient::new(number, rng, around.clone()).run())
@@ -91,6 +91,7 @@ impl Run {
             .collect();
         self.stage().await;
         if self.failure().is_none() {
+            clients.push(actix::spawn(self.insistent_client(around.clone()).run()));
             self.demand_progress_of_a_quorum().await;
             self.demand_equality().await;
             self.audit(&around).await;
@@ -267,6 +268,17 @@ impl Run {
     fn patience(&self) -> u64 {
         let timing = self.shape.timing;
         10_000 + 2 * (15 * timing.tick_ms + timing.init_limit_ms + timing.sync_limit_ms)
+    }
+
+    /// One that wants to write, and nothing else: all others may be at rest just now, for longer than a quorum may
+    /// take.
+    fn insistent_client(&self, around: Surroundings) -> SimClient {
+        let session_timeout_ms = 4 * self.shape.timing.tick_ms as i32;
+        let habits =
+            Habits { pause_max: 100, session_timeout_ms, weights: vec![0; ACTS], rewatch: false, syncs: 1 };
+        let rng = Rng::stream(self.options.seed, "insistent client");
+        let number = u64::from(self.shape.clients);
+        SimClient::new(number, rng, Surroundings { habits: Rc::new(habits), ..around })
     }
 
     /// Only a quorum is well, and what the others do is noise: clients must get on.

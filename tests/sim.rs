@@ -87,6 +87,7 @@ fn seeds_that_have_found_something() {
     all_is_well(Scenario::Swarm, None, 2931..2932); // the same
     all_is_well(Scenario::Pauses, None, 135..136); // a session expired while its word lay in a socket
     all_is_well(Scenario::Swarm, None, 3625..3626); // the same
+    all_is_well(Scenario::Pauses, None, 2_000_372..2_000_373); // and one whose word came after its end
     all_is_well(Scenario::Disks, None, 77..78); // a voter alone has begun to write when its observer comes
     all_is_well(Scenario::Swarm, None, 5064..5065); // the same
     all_is_well(Scenario::Swarm, None, 900_197..900_198); // a packet of an earlier stay is no word of a session

@@ -261,6 +261,7 @@ impl SimServer {
             alive.paused_until = until;
             alive.running.pause(Duration::from_millis(until - since));
             self.world.net.pause(self.sid, until);
+            self.world.checker.paused(self.sid, since, until);
         }
         self.tell(&format!("STANDS STILL for {ms} ms"));
     }

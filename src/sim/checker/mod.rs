@@ -287,6 +287,11 @@ impl Checker {
         }
     }
 
+    /// A server's process stands still.
+    pub fn paused(&self, sid: Sid, since: u64, until: u64) {
+        self.lock().sessions.pauses(sid, since, until);
+    }
+
     /// A server is told that its link to a peer is gone.
     pub fn link_down(&self, at: Sid, peer: Sid) {
         self.lock().sessions.link_down(at, peer);

@@ -15,6 +15,8 @@ pub(super) struct Sessions {
     clocks: BTreeMap<Sid, WallMillis>,
     /// By leader and learner: the stay in which the leader listens to it.
     attending: BTreeMap<(Sid, Sid), Attention>,
+    /// When a process stood still: from, to.
+    pauses: BTreeMap<Sid, Vec<(u64, u64)>>,
     /// When a session was last allowed to go on at a server, by its leader.
     granted: BTreeMap<(SessionId, Sid), u64>,
 }
@@ -95,6 +97,15 @@ impl Sessions {
         }
     }
 
+    /// A process stands still.
+    pub(super) fn pauses(&mut self, at: Sid, since: u64, until: u64) {
+        let pauses = self.pauses.entry(at).or_default();
+        match pauses.last_mut().filter(|(_, end)| since <= *end) {
+            Some((_, end)) => *end = until,
+            None => pauses.push((since, until)),
+        }
+    }
+
     /// A process has begun, and knows of no stays.
     pub(super) fn begins(&mut self, at: Sid) {
         self.attending.retain(|(leader, _), _| *leader != at);
@@ -135,10 +146,19 @@ impl Sessions {
             return Ok(());
         };
         let times = self.heard.get(&(session, *leader)).map_or(&[][..], Vec::as_slice);
-        let known = times.partition_point(|at| *at < decided);
-        let heard = times[..known].last().copied().unwrap_or_default().max(*since);
+        let heard_before = |time: u64| {
+            let known = times.partition_point(|at| *at < time);
+            times[..known].last().copied().unwrap_or_default().max(*since)
+        };
+        let heard = heard_before(decided);
         let silent = decided.saturating_sub(heard);
-        if silent < timeout_ms.max(0) as u64 {
+        let timeout_ms = timeout_ms.max(0) as u64;
+        // What came while the leader stood still is too late for whoever was over before: it had been silent for its
+        // time-out already, and only the verdict had not been spoken.
+        let mut pauses = self.pauses.get(leader).into_iter().flatten();
+        let pause = pauses.rfind(|(from, to)| (*from..=*to).contains(&heard));
+        let was_over = pause.is_some_and(|(from, _)| from.saturating_sub(heard_before(*from)) >= timeout_ms);
+        if silent < timeout_ms && !was_over {
             return Err(format!(
                 "I16: session {session} is expired by {leader} {silent} ms after it was heard of, its time-out is \
                  {timeout_ms} ms"

@@ -17,6 +17,10 @@ use super::log_reader::{HEADER, MAGIC, MAX_ENTRY, MIN_ENTRY, PREFIX, VERSION};
 /// What survives or is lost as a whole, in bytes: the smallest there is.
 const SECTOR: u64 = 512;
 
+/// The first bytes of every record are zero: its checksum is one of 32 bits in a field of 64. That they are
+/// tells nothing of the sector they lie in.
+const ALWAYS_ZERO: usize = 4;
+
 /// The end of every record.
 pub(super) const LAST: u8 = b'B';
 
@@ -54,7 +58,7 @@ fn is_header_unfinished(bytes: &[u8], sound: Option<usize>) -> bool {
     let written = header.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1);
     let expected = [MAGIC, VERSION.to_be_bytes()].concat();
     let as_expected = header[..written].iter().zip(&expected).all(|(b, expected)| b == expected);
-    as_expected && sound.is_none_or(|start| start as u64 >= SECTOR)
+    as_expected && sound.is_none_or(|start| (start + ALWAYS_ZERO) as u64 >= SECTOR)
 }
 
 /// Is what begins here, at this offset of the file, a record of which a part was never written?
@@ -77,8 +81,9 @@ fn is_unfinished(bytes: &[u8], at: u64) -> bool {
     }
 }
 
-/// Is one of the sectors that these bytes lie in zeros, as far as they go?
-fn has_lost_sector(mut bytes: &[u8], mut at: u64) -> bool {
+/// Is one of the sectors that this beginning of a record, or all of it, lies in zeros, as far as that goes?
+fn has_lost_sector(record: &[u8], at: u64) -> bool {
+    let (mut bytes, mut at) = (&record[ALWAYS_ZERO..], at + ALWAYS_ZERO as u64);
     while !bytes.is_empty() {
         let in_sector = (SECTOR - at % SECTOR).min(bytes.len() as u64);
         let (part, rest) = bytes.split_at(in_sector as usize);
@@ -200,9 +205,14 @@ mod tests {
             for bit in 0..whole.len() * 8 {
                 let mut bad = whole.clone();
                 bad[bit / 8] ^= 1 << (bit % 8);
-                for behind in [0, 4096] {
+                // Also where a sector begins within the bytes that are always zero, or behind them.
+                for (behind, at) in [(0, AT), (4096, AT), (0, 507), (0, 508), (0, 509), (0, 511)] {
                     let bytes = [&bad[..], &vec![0; behind]].concat();
-                    assert!(!is_unfinished(&bytes, AT), "bit {bit} of {}, {behind} zeros", whole.len());
+                    assert!(
+                        !is_unfinished(&bytes, at),
+                        "bit {bit} of {} at {at}, {behind} zeros",
+                        whole.len()
+                    );
                 }
             }
         }
@@ -219,6 +229,16 @@ mod tests {
             let mut flipped = whole.clone();
             flipped[len / 2] ^= 1 << (len % 8);
             assert!(!Tail::of_headless(&flipped, Zxid(0)).unfinished, "byte {}", len / 2);
+        }
+    }
+
+    /// A record that begins within the last bytes of the first sector says nothing of that sector.
+    #[test]
+    fn a_record_across_the_end_of_the_first_sector_does_not_vouch_for_the_header() {
+        for (start, unfinished) in [(507, false), (508, true), (510, true), (511, true), (512, true)] {
+            let file = [&vec![0; start], &record(1)[..]].concat();
+            let tail = Tail::of_headless(&file, Zxid(0));
+            assert_eq!(tail, Tail { unfinished, sound: Some((start as u64, Zxid(1))) }, "at {start}");
         }
     }
 

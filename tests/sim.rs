@@ -91,6 +91,10 @@ fn seeds_that_have_found_something() {
     all_is_well(Scenario::Disks, None, 77..78); // a voter alone has begun to write when its observer comes
     all_is_well(Scenario::Swarm, None, 5064..5065); // the same
     all_is_well(Scenario::Swarm, None, 900_197..900_198); // a packet of an earlier stay is no word of a session
+    all_is_well(Scenario::Swarm, None, 2_010_696..2_010_697); // damage passed for a sector that was lost
+    all_is_well(Scenario::Swarm, None, 2_008_407..2_008_408); // a lost header passed for damage
+    all_is_well(Scenario::Swarm, None, 2_011_213..2_011_214); // a deposed leader has let a client go on
+    all_is_well(Scenario::Swarm, None, 3_000_815..3_000_816); // an expiry that waited for the next epoch
     all_is_well(Scenario::Deposed, None, 700_463..700_464); // the same, when the stay ends as the packet comes
     all_is_well(Scenario::Pauses, None, 700_348..700_349); // a move that overtook an earlier attempt to connect
     all_is_well(Scenario::Swarm, None, 2_000_044..2_000_045); // all clients were at rest when a quorum healed

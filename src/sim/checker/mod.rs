@@ -305,7 +305,7 @@ impl Checker {
     /// A server's clock is set: at the time 0 of the run it would have shown this.
     pub fn clock_set(&self, sid: Sid, origin: WallMillis) {
         let mut ghost = self.lock();
-        let before = ghost.sessions.set_clock(sid, origin);
+        let before = ghost.sessions.set_clock(self.story.now(), sid, origin);
         ghost.reference.ids_return |= before.is_some_and(|before| before > origin);
     }
 
@@ -364,12 +364,12 @@ impl Checker {
         let mut ghost = self.lock();
         let epoch = ghost.servers.get(sid).epochs.current;
         if ghost.sessions.leader_of(epoch) == Some(sid) {
-            ghost.sessions.grants(self.story.now(), session, sid);
+            ghost.sessions.grants(self.story.now(), epoch, session, sid);
         }
     }
 
-    /// When the leader has let a session go on at a server the last time.
-    pub fn granted(&self, session: SessionId, at: Sid) -> Option<u64> {
+    /// When its leader has let a session go on at a server the last time, and in which epoch.
+    pub fn granted(&self, session: SessionId, at: Sid) -> Option<(u64, Epoch)> {
         self.lock().sessions.granted(session, at)
     }
 
@@ -383,11 +383,6 @@ impl Checker {
         if let Err(what) = verdict {
             self.fail(format!("I17: client {client}: {what}"));
         }
-    }
-
-    /// The epoch that a server has taken over.
-    pub fn epoch_of(&self, sid: Sid) -> Epoch {
-        self.lock().servers.get(sid).epochs.current
     }
 
     /// A client that holds a lock, as its znode `mine` says, has written something at `zxid` under a check of that
@@ -442,7 +437,9 @@ impl Ghost {
         seen?;
         match packet {
             Packet::Goodbye { .. } => sessions.leaves(now, sid, to, tenure),
-            Packet::Revalidated { session, valid: Some(_) } => sessions.grants(now, *session, to),
+            Packet::Revalidated { session, valid: Some(_) } => {
+                sessions.grants(now, servers.get(sid).epochs.current, *session, to)
+            }
             _ => {}
         }
         // Before it is established a leader offers its log as if it were committed: that proves nothing.

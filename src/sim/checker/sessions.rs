@@ -11,14 +11,14 @@ pub(super) struct Sessions {
     leaders: BTreeMap<Epoch, (Sid, u64)>,
     /// When a server heard of a session.
     heard: BTreeMap<(SessionId, Sid), Vec<u64>>,
-    /// What a server's clock shows at the beginning of the run.
-    clocks: BTreeMap<Sid, WallMillis>,
+    /// By what its clock shows at the time 0 of the run, or would, and since when.
+    clocks: BTreeMap<Sid, Vec<(u64, WallMillis)>>,
     /// By leader and learner: the stay in which the leader listens to it.
     attending: BTreeMap<(Sid, Sid), Attention>,
     /// When a process stood still: from, to.
     pauses: BTreeMap<Sid, Vec<(u64, u64)>>,
-    /// When a session was last allowed to go on at a server, by its leader.
-    granted: BTreeMap<(SessionId, Sid), u64>,
+    /// When a session was last allowed to go on at a server, by its leader, and in which epoch.
+    granted: BTreeMap<(SessionId, Sid), (u64, Epoch)>,
 }
 
 /// A leader listens to a learner.
@@ -120,18 +120,31 @@ impl Sessions {
     }
 
     /// A leader lets a session go on at a server, or has taken it in itself.
-    pub(super) fn grants(&mut self, now: u64, session: SessionId, at: Sid) {
-        self.granted.insert((session, at), now);
+    pub(super) fn grants(&mut self, now: u64, epoch: Epoch, session: SessionId, at: Sid) {
+        self.granted.insert((session, at), (now, epoch));
     }
 
-    /// When that happened last.
-    pub(super) fn granted(&self, session: SessionId, at: Sid) -> Option<u64> {
+    /// When that happened last, and in which epoch.
+    pub(super) fn granted(&self, session: SessionId, at: Sid) -> Option<(u64, Epoch)> {
         self.granted.get(&(session, at)).copied()
     }
 
     /// A server's clock shows this at the time 0 of the run, or would. Returns what it was set to before.
-    pub(super) fn set_clock(&mut self, sid: Sid, origin: WallMillis) -> Option<WallMillis> {
-        self.clocks.insert(sid, origin)
+    pub(super) fn set_clock(&mut self, now: u64, sid: Sid, origin: WallMillis) -> Option<WallMillis> {
+        let clocks = self.clocks.entry(sid).or_default();
+        let before = clocks.last().map(|(_, origin)| *origin);
+        clocks.push((now, origin));
+        before
+    }
+
+    /// When a server's clock has shown this: more than once, if it was set back.
+    fn times_of(&self, now: u64, sid: Sid, shown: WallMillis) -> impl Iterator<Item = u64> {
+        let clocks = self.clocks.get(&sid).map_or(&[][..], Vec::as_slice);
+        let ends = clocks.iter().skip(1).map(|(since, _)| *since).chain([now]);
+        clocks.iter().zip(ends).filter_map(move |((since, origin), end)| {
+            let time = u64::try_from(shown - origin).ok()?;
+            (*since..=end).contains(&time).then_some(time)
+        })
     }
 
     /// A closeSession is logged for the first time anywhere. Only an expiry has no request number.
@@ -140,31 +153,38 @@ impl Sessions {
         let Some((leader, since)) = self.leaders.get(&zxid.epoch()).filter(|_| cxid == 0) else {
             return Ok(());
         };
-        // It may have waited for a slow disk before it was seen. A clock that was set meanwhile does not tell.
-        let origin = self.clocks.get(leader).copied().unwrap_or_default();
-        let Some(decided) = u64::try_from(time - origin).ok().filter(|decided| *decided <= now) else {
-            return Ok(());
-        };
-        let times = self.heard.get(&(session, *leader)).map_or(&[][..], Vec::as_slice);
-        let heard_before = |time: u64| {
-            let known = times.partition_point(|at| *at < time);
-            times[..known].last().copied().unwrap_or_default().max(*since)
-        };
-        let heard = heard_before(decided);
-        let silent = decided.saturating_sub(heard);
+        // It may have waited for a slow disk, or for the next epoch, before it was seen; what counts is when it was
+        // decided, as the leader's clock tells.
         let timeout_ms = timeout_ms.max(0) as u64;
+        let mut verdicts = self.times_of(now, *leader, time).map(|decided| {
+            let silent = self.silent(session, *leader, *since, decided, timeout_ms);
+            if silent >= timeout_ms { Ok(()) } else { Err(silent) }
+        });
+        let Some(Err(silent)) = verdicts.next() else { return Ok(()) };
+        if verdicts.any(|verdict| verdict.is_ok()) {
+            return Ok(());
+        }
+        Err(format!(
+            "I16: session {session} is expired by {leader} {silent} ms after it was heard of, its time-out is \
+             {timeout_ms} ms"
+        ))
+    }
+
+    /// How long a session had been silent when its end was decided.
+    fn silent(&self, session: SessionId, leader: Sid, since: u64, decided: u64, timeout_ms: u64) -> u64 {
+        let times = self.heard.get(&(session, leader)).map_or(&[][..], Vec::as_slice);
+        let silent_at = |time: u64| {
+            let known = times.partition_point(|at| *at < time);
+            time.saturating_sub(times[..known].last().copied().unwrap_or_default().max(since))
+        };
+        let silent = silent_at(decided);
         // What came while the leader stood still is too late for whoever was over before: it had been silent for its
         // time-out already, and only the verdict had not been spoken.
-        let mut pauses = self.pauses.get(leader).into_iter().flatten();
-        let pause = pauses.rfind(|(from, to)| (*from..=*to).contains(&heard));
-        let was_over = pause.is_some_and(|(from, _)| from.saturating_sub(heard_before(*from)) >= timeout_ms);
-        if silent < timeout_ms && !was_over {
-            return Err(format!(
-                "I16: session {session} is expired by {leader} {silent} ms after it was heard of, its time-out is \
-                 {timeout_ms} ms"
-            ));
-        }
-        Ok(())
+        let heard = decided - silent;
+        let mut pauses = self.pauses.get(&leader).into_iter().flatten();
+        let before =
+            pauses.rfind(|(from, to)| (*from..=*to).contains(&heard)).map(|(from, _)| silent_at(*from));
+        before.filter(|before| *before >= timeout_ms).unwrap_or(silent)
     }
 }
 

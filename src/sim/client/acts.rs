@@ -273,12 +273,12 @@ impl SimClient {
     async fn move_on(&self, wire: &mut Wire, session: &mut Session) -> Option<()> {
         let mut old = session.view.clone();
         let mut new = self.attach(session).await?;
-        let checker = &self.around.checker;
-        let (epoch, moved) = (checker.epoch_of(new.server), checker.granted(session.id, new.server));
+        let moved = self.around.checker.granted(session.id, new.server);
         wire.ask(set(&self.register(), self.data(session), -1));
         if let Some(Reply { result: Ok(_), zxid, .. }) = wire.answer(&mut old).await
+            && let Some((moved, epoch)) = moved
             && zxid.epoch() == epoch
-            && self.around.checker.granted(session.id, wire.server) < moved
+            && self.around.checker.granted(session.id, wire.server).is_none_or(|(granted, _)| granted < moved)
         {
             self.around.checker.fail(format!(
                 "I16: client {} has moved from {} to {}, and writes {zxid} by its old connection",

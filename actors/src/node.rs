@@ -140,6 +140,8 @@ pub struct Node {
     replaced: Option<(Tenure, Zxid)>,
     /// Ticks so far.
     ticks: u64,
+    /// When the last one was.
+    ticked: Millis,
     /// The disk is nearly full.
     low: bool,
     /// See [`Recovered::doubtful`](crate::ports::Recovered::doubtful): until then this server is an observer, whatever the ensemble says.
@@ -167,6 +169,7 @@ impl Node {
             installed: None,
             replaced: None,
             ticks: 0,
+            ticked: 0,
             low: false,
             doubtful: false,
             trust: Trust::default(),
@@ -407,6 +410,12 @@ impl Node {
 
     fn tick(&mut self) {
         let now = self.now();
+        // Behind a pause the timer makes up for what it has missed, all at once. For whom time passes one tick is
+        // enough, and between two there must be time to hear what came meanwhile.
+        if self.ticks > 0 && now < self.ticked + TICK.as_millis() as Millis / 2 {
+            return;
+        }
+        self.ticked = now;
         self.ticks += 1;
         if self.ticks.is_multiple_of(LOOK_AT_ROOM) {
             self.actors.txn_log.do_send(LogOrder::LookAtRoom);

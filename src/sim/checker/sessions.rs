@@ -24,8 +24,9 @@ pub(super) struct Sessions {
 /// A leader listens to a learner.
 struct Attention {
     tenure: Tenure,
-    /// Sessions that the learner's last packets were about, and when those arrived.
-    latest: (u64, Vec<SessionId>),
+    /// Sessions that the learner's packets were about, and when those arrived, as far as the leader may not have
+    /// come to them yet.
+    unread: Vec<(u64, SessionId)>,
 }
 
 impl Sessions {
@@ -60,7 +61,7 @@ impl Sessions {
     /// A learner comes to a leader. What it says in an older stay is heard no longer.
     pub(super) fn comes(&mut self, at: Sid, learner: Sid, tenure: Tenure) {
         if self.attending.get(&(at, learner)).is_none_or(|older| older.tenure < tenure) {
-            self.attending.insert((at, learner), Attention { tenure, latest: Default::default() });
+            self.attending.insert((at, learner), Attention { tenure, unread: Vec::new() });
         }
     }
 
@@ -69,31 +70,36 @@ impl Sessions {
         self.attending.remove(&(at, learner));
     }
 
-    /// One of the two has said goodbye. If that was the leader, what arrived in this very millisecond may have
-    /// come to it after its decision, and then was for nobody.
+    /// One of the two has said goodbye. If that was the leader, what has arrived in this very millisecond, or while
+    /// it stood still, may lie behind its decision, in a connection that it reads no more.
     pub(super) fn leaves(&mut self, now: u64, at: Sid, learner: Sid, tenure: Tenure) {
         if !self.listens(at, learner, tenure) {
             return;
         }
-        let Some(Attention { latest: (then, sessions), .. }) = self.attending.remove(&(at, learner)) else {
-            return;
-        };
-        for session in sessions.into_iter().filter(|_| then == now) {
-            if let Some(heard) = self.heard.get_mut(&(session, at)) {
-                heard.pop_if(|last| *last == now);
+        let since = self.reads_since(now, at);
+        let unread = self.attending.remove(&(at, learner)).map(|attending| attending.unread);
+        for (time, session) in unread.into_iter().flatten().filter(|(time, _)| *time >= since) {
+            if let Some(heard) = self.heard.get_mut(&(session, at))
+                && let Some(place) = heard.iter().rposition(|it| *it == time)
+            {
+                heard.remove(place);
             }
         }
+    }
+
+    /// What came before this time a process has read: now, or when it began to stand still.
+    fn reads_since(&self, now: u64, at: Sid) -> u64 {
+        let pause = self.pauses.get(&at).and_then(|pauses| pauses.last());
+        pause.filter(|(_, to)| now <= *to).map_or(now, |(from, _)| *from)
     }
 
     /// A learner's packet is about this session.
     pub(super) fn touched_by(&mut self, now: u64, at: Sid, learner: Sid, session: SessionId) {
         self.touched(now, at, session);
-        if let Some(Attention { latest: (then, sessions), .. }) = self.attending.get_mut(&(at, learner)) {
-            if *then != now {
-                sessions.clear();
-            }
-            *then = now;
-            sessions.push(session);
+        let since = self.reads_since(now, at);
+        if let Some(Attention { unread, .. }) = self.attending.get_mut(&(at, learner)) {
+            unread.retain(|(time, _)| *time >= since);
+            unread.push((now, session));
         }
     }
 

@@ -3,6 +3,7 @@
 //! The mistakes themselves are in the production code, as switches that no release build has
 //! ([`zabra_actors::core::mutant`]), or between it and its disk or network.
 
+use std::cmp::Reverse;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
@@ -65,10 +66,12 @@ struct Hunt {
 /// Hunts every mistake from so many first seeds; prints how soon each was found. The exit code: 1 if one was not.
 pub(super) fn hunt(starts: u64, jobs: u8) -> u8 {
     let began = Instant::now();
-    let tasks: Vec<(Mutant, u64)> = Mutant::ALL
+    let mut tasks: Vec<(Mutant, u64)> = Mutant::ALL
         .iter()
         .flat_map(|mutant| (0..starts.max(1)).map(|start| (*mutant, start * STRIDE)))
         .collect();
+    // Those that take long first, so that no process is left with one of them at the end.
+    tasks.sort_by_key(|(mutant, _)| Reverse(demand(*mutant).within));
     let (next, hunts) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..jobs {

@@ -88,8 +88,16 @@ fn explore(space: &Space, options: &Options, threads: usize) -> Result<usize, us
             let (bounds, elections, servers) = (*bounds, *elections, *servers);
             println!("{}: {servers} servers, {elections:?} may lead, {bounds:?}", space.name);
             let (mistake, watched, seen_by) = (options.mistake, None, seen.clone());
-            let model =
-                zab::Zab { bounds, elections, servers, mistake, watched, settles: true, seen: seen_by };
+            let model = zab::Zab {
+                bounds,
+                elections,
+                servers,
+                mistake,
+                mutant: None,
+                watched,
+                settles: true,
+                seen: seen_by,
+            };
             check(space, model, threads, &seen)
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use stateright::{Checker, HasDiscoveries, Model};
+use zabra_actors::core::mutant::Mutant;
 
 use crate::seen::Seen;
 use crate::{bounds, election, zab};
@@ -25,6 +26,7 @@ const SMALL: zab::Bounds = zab::Bounds {
 /// The shortest way to break the rule by this mistake.
 fn shortest(
     mistake: Option<zab::Mistake>,
+    mutant: Option<Mutant>,
     rule: zab::Rule,
     servers: usize,
     bounds: zab::Bounds,
@@ -34,12 +36,13 @@ fn shortest(
         elections: zab::Elections::Any,
         servers,
         mistake,
+        mutant,
         watched: Some(rule),
         settles: rule == zab::Rule::Progress,
         seen: Arc::new(Seen::default()),
     };
     let checker = model.checker().finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
-    println!("{mistake:?}: {} states", checker.unique_state_count());
+    println!("{mistake:?} {mutant:?}: {} states", checker.unique_state_count());
     let path = checker.discovery(rule.name())?.into_vec();
     println!("{rule:?}: {:?}", path.last());
     Some(path.len() - 1)
@@ -47,7 +50,7 @@ fn shortest(
 
 /// The mistake breaks the rule.
 fn found(mistake: zab::Mistake, rule: zab::Rule, servers: usize, bounds: zab::Bounds) {
-    let steps = shortest(Some(mistake), rule, servers, bounds);
+    let steps = shortest(Some(mistake), None, rule, servers, bounds);
     assert!(steps.is_some(), "{mistake:?} does not break {rule:?}");
 }
 
@@ -97,11 +100,26 @@ mistakes! {
         NoTime breaks Progress, 3 servers, SMALL;
 }
 
+/// Historic mistakes within the cores, as far as they do harm within bounds that are so small.
+#[test]
+fn historic_mistakes_are_found() {
+    let one_leader = zab::Bounds { leads: 1, follows: 2, ..SMALL };
+    for (mutant, rule, servers, bounds) in [
+        (Mutant::PromiseBeforeSave, zab::Rule::Epochs, 2, SMALL),
+        (Mutant::CountsUnsynced, zab::Rule::Quorum, 2, SMALL),
+        (Mutant::AckBeforeLog, zab::Rule::TakenOver, 2, zab::Bounds { power_failures: 1, ..SMALL }),
+        (Mutant::AckBeforeNewLeader, zab::Rule::NewLeaderFirst, 3, one_leader),
+    ] {
+        let steps = shortest(None, Some(mutant), rule, servers, bounds);
+        assert!(steps.is_some(), "{mutant:?} does not break {rule:?}");
+    }
+}
+
 #[test]
 fn without_a_mistake_nothing_is_found() {
     let bounds = zab::Bounds { crashes: 1, ..SMALL };
     for rule in [zab::Rule::Durable, zab::Rule::Progress] {
-        assert_eq!(shortest(None, rule, 2, bounds), None);
+        assert_eq!(shortest(None, None, rule, 2, bounds), None);
     }
 }
 

@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use stateright::{Model, Property};
 use zabra_actors::core::leader::Timing;
+use zabra_actors::core::mutant::{self, Mutant};
 use zabra_actors::types::{Envelope, EpochLength, Millis, Sid};
 
 use crate::seen::Seen;
@@ -111,6 +112,8 @@ pub struct Zab {
     /// Servers that run in the beginning; others do not exist. Two of three are a quorum, too.
     pub servers: usize,
     pub mistake: Option<Mistake>,
+    /// A historic mistake within the cores.
+    pub mutant: Option<Mutant>,
     /// Only this rule counts.
     pub watched: Option<Rule>,
     /// In states in which only faults could happen, a fair run must lead to service.
@@ -342,7 +345,7 @@ impl Model for Zab {
 
     fn next_state(&self, world: &World, action: Action) -> Option<World> {
         let mut next = world.clone();
-        Drive::new(self, &mut next, &self.seen).act(action);
+        mutant::with(self.mutant, || Drive::new(self, &mut next, &self.seen).act(action));
         if self.settles && next.is_quiet() {
             self.settle(&mut next);
         }

@@ -135,7 +135,8 @@ impl Replica {
         match &mut self.role {
             Role::Leader(preparer) => {
                 if preparer.attach(&self.tree, session, self.settings.me, timeout_ms) {
-                    let since = preparer.last();
+                    let last = preparer.last();
+                    let since = self.asked_up_to(last);
                     self.establish(conn, handshake, since, out);
                 } else {
                     refuse(conn, handshake, out);

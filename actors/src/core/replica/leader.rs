@@ -5,7 +5,7 @@
 //! learners' links end with the leadership, and the sessions are judged anew by the next leader.
 
 use super::{Early, Effect, Replica, Role};
-use crate::types::{Entry, Forwarded, Op, SessionId, Sid, Str, Tenure, WallMillis};
+use crate::types::{Entry, Epoch, Forwarded, Op, SessionId, Sid, Str, Tenure, WallMillis, Zxid};
 
 impl Replica {
     /// Writes of a learner's clients: prepared in the order of the link, like the own ones.
@@ -43,7 +43,8 @@ impl Replica {
         if valid {
             self.touches.touch(session, timeout_ms);
         }
-        let valid = valid.then(|| preparer.last());
+        let last = preparer.last();
+        let valid = valid.then(|| self.asked_up_to(last));
         out.push(Effect::RevalidateAnswer { to: from, tenure, session, valid });
     }
 
@@ -83,6 +84,14 @@ impl Replica {
         }
         let (op, auth) = (Op::CloseSession, self.nobody.clone());
         self.order(now, Forwarded { session, local: false, cxid: 0, op, auth });
+    }
+
+    /// What clients have asked for until now has a zxid up to this, or will have: `last` is the last of all, and
+    /// what waits for the next epoch, or for those after it, fills them in order.
+    pub(super) fn asked_up_to(&self, last: Zxid) -> Zxid {
+        let Some(behind) = (self.early.len() as u32).checked_sub(1) else { return last };
+        let length = self.settings.rules.epoch_length.0.max(1);
+        Zxid::new(Epoch(last.epoch().0 + 1 + behind / length), behind % length + 1)
     }
 
     /// The next epoch has begun: what has waited for it comes first. It may be more than that epoch holds.

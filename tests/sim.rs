@@ -96,6 +96,8 @@ fn seeds_that_have_found_something() {
     all_is_well(Scenario::Swarm, None, 2_011_213..2_011_214); // a deposed leader has let a client go on
     all_is_well(Scenario::Swarm, None, 3_000_815..3_000_816); // an expiry that waited for the next epoch
     all_is_well(Scenario::Swarm, None, 3_001_904..3_001_905); // ticks that were missed came all at once
+    all_is_well(Scenario::Swarm, None, 4_002_236..4_002_237); // writes that waited for an epoch, and a reconnect
+    all_is_well(Scenario::Swarm, None, 5_001_372..5_001_373); // a commit on its way to who has refused the plan
     all_is_well(Scenario::Deposed, None, 700_463..700_464); // the same, when the stay ends as the packet comes
     all_is_well(Scenario::Pauses, None, 700_348..700_349); // a move that overtook an earlier attempt to connect
     all_is_well(Scenario::Swarm, None, 2_000_044..2_000_045); // all clients were at rest when a quorum healed

@@ -26,6 +26,9 @@ struct Stay {
     at: Option<Zxid>,
     /// Where that was at NEWLEADER.
     offered: Option<Zxid>,
+    /// The learner has refused DIFF or TRUNC, and takes nothing but a SNAP. What the leader sends until it hears of
+    /// that belongs to the plan of before, and is dropped there.
+    refusing: bool,
     /// NEWLEADER is acknowledged.
     taken_over: bool,
 }
@@ -64,6 +67,7 @@ impl Streams {
                     return Ok(());
                 }
                 // The second one refuses a TRUNC: a SNAP is to come, and counts for nothing before.
+                stay.refusing = stay.at.is_some();
                 (stay.said, stay.at) = (*last, None);
                 if *last != logged && (*last, *current) != (Zxid::ZERO, None) {
                     return Err(format!("I8: it says that its log ends at {last}, and it ends at {logged}"));
@@ -118,6 +122,10 @@ impl Streams {
         packet: &Packet,
     ) -> Result<(), String> {
         let Some(stay) = self.stays.get_mut(&(to, tenure)) else { return Ok(()) };
+        if stay.refusing && !matches!(packet, Packet::Snap { .. }) {
+            return Ok(());
+        }
+        stay.refusing = false;
         let at = match packet {
             Packet::Diff { .. } => Some(stay.said),
             Packet::Trunc { to } => Some(*to),

@@ -98,6 +98,7 @@ fn seeds_that_have_found_something() {
     all_is_well(Scenario::Swarm, None, 3_001_904..3_001_905); // ticks that were missed came all at once
     all_is_well(Scenario::Swarm, None, 4_002_236..4_002_237); // writes that waited for an epoch, and a reconnect
     all_is_well(Scenario::Swarm, None, 5_001_372..5_001_373); // a commit on its way to who has refused the plan
+    all_is_well(Scenario::Swarm, None, 6_000_950..6_000_951); // a vote that is heard before a word is said
     all_is_well(Scenario::Deposed, None, 700_463..700_464); // the same, when the stay ends as the packet comes
     all_is_well(Scenario::Pauses, None, 700_348..700_349); // a move that overtook an earlier attempt to connect
     all_is_well(Scenario::Swarm, None, 2_000_044..2_000_045); // all clients were at rest when a quorum healed

@@ -51,8 +51,8 @@ impl Votes {
         }
     }
 
-    /// Its process has begun anew.
+    /// Its process has begun anew, LOOKING: it may hear of a vote before it has said a word.
     pub(super) fn forget(&mut self, sid: Sid) {
-        self.servers.remove(&sid);
+        self.servers.insert(sid, Known { looking: true, votes: BTreeSet::new() });
     }
 }

@@ -202,6 +202,22 @@ fn a_leader_that_loses_its_epoch_forgets_the_writes_for_the_next() {
     assert_eq!(server.proposed.len(), 0);
 }
 
+/// The client counts its requests anew at another connection: what still waits is no answer to those.
+#[test]
+fn what_waits_for_the_next_epoch_answers_no_later_request() {
+    let (mut server, c) = used_up();
+    let session = server.replica.clients[&c].session;
+    let d = server.reconnect(session);
+    server.ask(d, 2, create("/d", 0));
+    server.told();
+    server.step(Input::Service(Service::Leader(EPOCH.next())));
+    server.commit();
+    assert_eq!(server.told(), ["changed Created /b"], "/c is of a session that there is not");
+    server.step(Input::Service(Service::Leader(EPOCH.next().next())));
+    server.commit();
+    assert_eq!(server.told(), ["changed Created /d", "c2 #2 z=12884901889 path /d"]);
+}
+
 #[test]
 fn who_waits_for_the_next_epoch_is_heard_from() {
     let mut server = Server::leader();

@@ -112,7 +112,10 @@ mod tests {
         assert_eq!(advice("timing", "ticktime"), "did you mean tick_time?");
         assert_eq!(advice("cluster", "tick_time"), "it belongs to [timing]");
         assert_eq!(advice("cluster", "weight"), "it belongs to [[server]]");
-        assert_eq!(advice("cluster", "xxxx"), "the keys here are name, data_dir, txn_log_dir, reconfig");
+        assert_eq!(
+            advice("cluster", "xxxx"),
+            "the keys here are name, data_dir, txn_log_dir, epoch_length, reconfig"
+        );
         assert_eq!(section_advice("timming"), "did you mean [timing]?");
         assert_eq!(section_advice("servers"), "did you mean [[server]]?");
     }

@@ -101,7 +101,8 @@ impl Inner {
         let Some(link) = self.clients.conns.get(&conn).filter(|link| !link.dead) else { return };
         let server = link.server;
         let door = self.clients.doors.entry(server).or_default();
-        if now < door.paused_until || door.stalled {
+        // What has waited comes in first, when the pause is over in this very millisecond.
+        if now < door.paused_until || door.stalled || !door.waiting.is_empty() {
             door.waiting.push(Event::ToServer { conn, says });
             return;
         }

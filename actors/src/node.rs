@@ -421,10 +421,9 @@ impl Node {
             self.actors.txn_log.do_send(LogOrder::LookAtRoom);
         }
         self.stand_again(now);
-        match &self.state {
-            // It tells the session tracker, behind the touches of earlier packets.
-            State::Leading { leader, .. } => leader.do_send(leader::Input::Tick { now }),
-            _ => self.actors.session_tracker.do_send(sessions::Input::Tick { now }),
+        // A leader tells it, behind the touches of earlier packets.
+        if !matches!(self.state, State::Leading { .. }) {
+            self.actors.session_tracker.do_send(sessions::Input::Tick { now });
         }
         match &self.state {
             State::Looking { read_only, .. } => {
@@ -433,8 +432,9 @@ impl Node {
                     self.serve_read_only();
                 }
             }
+            State::Leading { leader, .. } => leader.do_send(leader::Input::Tick { now }),
             State::Learning { learner, .. } => learner.tell(learner::Input::Tick { now }),
-            State::Leading { .. } | State::Recovering | State::Draining { .. } => {}
+            State::Recovering | State::Draining { .. } => {}
         }
     }
 }

@@ -4,28 +4,34 @@
 //! These come by other actors, so they can be late: a replica that does not lead any more drops them. The
 //! learners' links end with the leadership, and the sessions are judged anew by the next leader.
 
-use super::{Early, Effect, Replica, Role};
+use super::{Incoming, Effect, Replica, Role};
 use crate::types::{Entry, Epoch, Forwarded, Op, SessionId, Sid, Str, Tenure, WallMillis, Zxid};
 
 impl Replica {
     /// Writes of a learner's clients: prepared in the order of the link, like the own ones.
     pub(super) fn forwarded(&mut self, now: WallMillis, from: Sid, requests: Vec<Forwarded>) {
         for write in requests {
-            let Role::Leader(preparer) = &mut self.role else { return };
             let session = write.session;
-            if preparer.is_used_up() {
-                self.early.push_back(Early { now, from, write });
-            } else {
-                let txn = preparer.prepare(&self.tree, now, from, write);
-                self.proposals.push(Entry::new(txn));
-            }
+            self.propose(Incoming { now, from, write });
             // The learner's own touch table arrives later than its write, so the write counts as well.
-            if preparer.is_open(&self.tree, session)
+            if let Role::Leader(preparer) = &mut self.role
+                && preparer.is_open(&self.tree, session)
                 && let Some(timeout_ms) = preparer.timeout_ms(&self.tree, session)
             {
                 self.touches.touch(session, timeout_ms);
             }
         }
+    }
+
+    /// Gives a write its place in the order; when this epoch has no more, in the next one.
+    pub(super) fn propose(&mut self, incoming: Incoming) {
+        let Role::Leader(preparer) = &mut self.role else { return };
+        if preparer.is_used_up() {
+            return self.early.push_back(incoming);
+        }
+        let Incoming { now, from, write } = incoming;
+        let txn = preparer.prepare(&self.tree, now, from, write);
+        self.proposals.push(Entry::new(txn));
     }
 
     /// A client goes on at a learner. If it may, that learner is the session's owner from now on, and a
@@ -96,11 +102,6 @@ impl Replica {
 
     /// The next epoch has begun: what has waited for it comes first. It may be more than that epoch holds.
     pub(super) fn take_early(&mut self) {
-        for Early { now, from, write } in std::mem::take(&mut self.early) {
-            match from == self.settings.me {
-                true => self.order(now, write),
-                false => self.forwarded(now, from, vec![write]),
-            }
-        }
+        std::mem::take(&mut self.early).into_iter().for_each(|early| self.propose(early));
     }
 }

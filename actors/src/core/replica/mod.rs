@@ -188,9 +188,9 @@ enum Role {
     Learner,
 }
 
-/// A write that came before its epoch.
+/// A write, when it came, and by which server.
 #[derive(Debug)]
-struct Early {
+struct Incoming {
     now: WallMillis,
     from: Sid,
     write: Forwarded,
@@ -233,7 +233,7 @@ pub struct Replica {
     no_room: bool,
     /// Leader: writes for the next epoch, this one being used up. They are as many as the servers let their clients
     /// have under way.
-    early: VecDeque<Early>,
+    early: VecDeque<Incoming>,
     /// Prepared in this step.
     proposals: Vec<Arc<Entry>>,
     /// To be forwarded in this step.
@@ -416,15 +416,8 @@ impl Replica {
 
     /// Gives a write its place in the order, here or at the leader.
     fn order(&mut self, now: WallMillis, write: Forwarded) {
-        match &mut self.role {
-            Role::Leader(preparer) => {
-                let from = self.settings.me;
-                if preparer.is_used_up() {
-                    return self.early.push_back(Early { now, from, write });
-                }
-                let txn = preparer.prepare(&self.tree, now, from, write);
-                self.proposals.push(Entry::new(txn));
-            }
+        match &self.role {
+            Role::Leader(_) => self.propose(Incoming { now, from: self.settings.me, write }),
             Role::Learner => self.forwards.push(write),
             Role::Idle | Role::ReadOnly { .. } => unreachable!("writes are refused where they came"),
         }

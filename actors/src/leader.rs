@@ -34,8 +34,6 @@ pub struct Leader {
     start: Option<Start>,
     /// `None` before it begins and once it is over.
     core: Option<Core>,
-    /// The leadership was established.
-    serves: bool,
     tenure: Tenure,
     around: Surroundings,
     ties: Ties,
@@ -46,7 +44,7 @@ impl Leader {
     /// A leader at the beginning of Discovery.
     pub fn new(start: Start, tenure: Tenure, around: Surroundings, ties: Ties) -> Leader {
         let meter = Meter::new(&around.stats, |s| &s.role);
-        Leader { start: Some(start), core: None, serves: false, tenure, around, ties, meter }
+        Leader { start: Some(start), core: None, tenure, around, ties, meter }
     }
 
     fn step(&mut self, input: Input, ctx: &mut Context<Leader>) {
@@ -87,12 +85,14 @@ impl Leader {
                 replica.do_send(FromRole::Commit(entries));
             }
             Effect::Serve { epoch } => {
-                match std::mem::replace(&mut self.serves, true) {
-                    false => self.around.witness.leads(epoch),
-                    true => self.around.witness.goes_on(epoch),
-                }
+                self.around.witness.leads(epoch);
                 let role = Role::Leader(ctx.address());
                 replica.do_send(FromRole::Serve { service: Service::Leader(epoch), role });
+                self.ties.serving.do_send(Serving { tenure, epoch });
+            }
+            Effect::GoOn { epoch } => {
+                self.around.witness.goes_on(epoch);
+                replica.do_send(FromRole::GoOn(epoch));
                 self.ties.serving.do_send(Serving { tenure, epoch });
             }
             Effect::Forwarded { from, requests } => replica.do_send(FromRole::Forwarded { from, requests }),

@@ -139,6 +139,10 @@ impl<K: Kind> Learner<K> {
                 replica.do_send(FromRole::Serve { service: Service::Learner { epoch, leader }, role });
                 self.ties.serving.do_send(Serving { tenure, epoch });
             }
+            Effect::GoOn { epoch } => {
+                replica.do_send(FromRole::GoOn(epoch));
+                self.ties.serving.do_send(Serving { tenure, epoch });
+            }
             Effect::SyncDone => replica.do_send(FromRole::SyncDone),
             Effect::RefuseWrites(refuse) => replica.do_send(FromRole::RefuseWrites(refuse)),
             Effect::Revalidated { session, valid } => {

@@ -26,7 +26,7 @@ use crate::snapshotter::{Asked, Save, SnapOrder, Snapshotter};
 use crate::stats::{QuotaFigures, Stats};
 use crate::turn::{Halt, Meter, Monotonic, Turns, work_in_turns};
 use crate::txn_log::{LogOrder, TxnLog};
-use crate::types::{Entry, Forwarded, Millis, Service, SessionId, Sid, Tenure, Zxid};
+use crate::types::{Entry, Epoch, Forwarded, Millis, Service, SessionId, Sid, Tenure, Zxid};
 use crate::watch_manager::{Outcomes, WatchManager};
 
 /// The role actor that orders or forwards this server's writes.
@@ -57,6 +57,8 @@ pub enum FromRole {
     SyncDone,
     /// Disks are nearly full: refuse writes that need room; or take them again.
     RefuseWrites(bool),
+    /// The leader goes on with its next epoch.
+    GoOn(Epoch),
     /// Leader: stream the tree, as it is now, to a learner.
     Freeze { to: Sid, learner: Tenure },
     /// Leader: that learner is gone.
@@ -416,6 +418,7 @@ impl Handler<FromRole> for Replica {
                 self.bear_witness();
                 self.step(Input::Service(service));
             }
+            FromRole::GoOn(epoch) => self.step(Input::NextEpoch(epoch)),
             FromRole::Commit(entries) => self.commit(entries),
             FromRole::Forwarded { from, requests } => {
                 self.step(Input::Forwarded { now: self.outside.wall.now(), from, requests });

@@ -330,7 +330,7 @@ impl<'a> Drive<'a> {
                     format!("{last:?} is committed and on {holders} disks")
                 });
             }
-            leader::Effect::Serve { epoch } => self.established(at, epoch),
+            leader::Effect::Serve { epoch } | leader::Effect::GoOn { epoch } => self.established(at, epoch),
             leader::Effect::Phase { phase: Phase::Synchronization, epoch, .. } => {
                 self.begins(at, epoch);
             }
@@ -420,7 +420,7 @@ impl<'a> Drive<'a> {
             learner::Effect::Commit(entries) if self.model.mistake != Some(Mistake::AppliedTooEarly) => {
                 self.apply(at, entries);
             }
-            learner::Effect::Serve { .. } => {
+            learner::Effect::Serve { .. } | learner::Effect::GoOn { .. } => {
                 let process = self.world.server(at).process();
                 process.serving = Some(0);
                 let diverged = process.diverged;

@@ -130,7 +130,7 @@ impl Broadcast {
         self.syncs.turn_to(epoch);
         let reason = "the zxid counter was used up, and a quorum has taken over the next epoch".to_owned();
         out.push(Effect::Phase { phase: Phase::Broadcast, epoch, reason });
-        out.push(Effect::Serve { epoch });
+        out.push(Effect::GoOn { epoch });
         for sid in self.common.learners.in_stage(|stage| stage == Stage::InStep) {
             self.welcome(sid, out);
         }

@@ -131,9 +131,10 @@ pub enum Effect {
     /// Apply these. A quorum has them; but before Serve a leader may have to take its whole log into a tree
     /// that nobody is served from, so a tree must not be saved as a snapshot until Serve.
     Commit(Vec<Arc<Entry>>),
-    /// The leadership is established, or goes on in its next epoch: the replica serves, and prepares from
-    /// `(epoch, 1)` on.
+    /// The leadership is established: the replica serves, and prepares from `(epoch, 1)` on.
     Serve { epoch: Epoch },
+    /// It goes on in its next epoch: the replica prepares from `(epoch, 1)` on.
+    GoOn { epoch: Epoch },
     /// Writes of a learner's clients, for the replica.
     Forwarded { from: Sid, requests: Vec<Forwarded> },
     /// May this session go on at that learner?

@@ -3,7 +3,7 @@
 use super::common::Common;
 use super::rollover::Rollover;
 use super::{Effect, Input, State};
-use crate::types::{Forwarded, ForwardedBytes, Packet, Phase, Zxid};
+use crate::types::{Epoch, Forwarded, ForwardedBytes, Packet, Phase, Zxid};
 
 /// How much of the clients' writes goes into one REQUEST, in bytes, unless a single one is larger: small
 /// enough for any frame limit, large enough to need few packets.
@@ -30,17 +30,19 @@ impl Broadcast {
         if let Err(reason) = common.commit(committed, out) {
             return State::over(common, reason, out);
         }
-        let mut phase = Broadcast { common, syncs: 0, rollover: None };
+        let phase = Broadcast { common, syncs: 0, rollover: None };
         let reason = format!("in step with the leader, all up to {committed} is committed");
-        phase.serve(reason, out);
+        let epoch = phase.in_step(reason, out);
+        out.push(Effect::Serve { epoch, leader: phase.common.leader });
         phase.into()
     }
 
-    fn serve(&mut self, reason: String, out: &mut Vec<Effect>) {
-        let (epoch, leader) = (self.common.epoch(), self.common.leader);
+    /// UPTODATE has come, of the leader's first epoch or of the next.
+    fn in_step(&self, reason: String, out: &mut Vec<Effect>) -> Epoch {
+        let epoch = self.common.epoch();
         assert_eq!(self.common.epochs.current, epoch, "the current epoch is durable before its ACK");
         out.push(Effect::Phase { phase: Phase::Broadcast, epoch, reason });
-        out.push(Effect::Serve { epoch, leader });
+        epoch
     }
 
     pub(super) fn step(mut self, input: Input, out: &mut Vec<Effect>) -> State {
@@ -152,7 +154,8 @@ impl Broadcast {
                 if self.rollover.take_if(|rollover| rollover.is_acked()).is_some() =>
             {
                 self.common.commit(committed, out)?;
-                self.serve("the leader goes on with its next epoch".to_owned(), out);
+                let epoch = self.in_step("the leader goes on with its next epoch".to_owned(), out);
+                out.push(Effect::GoOn { epoch });
                 Ok(())
             }
             // The leader leads no more, or wants this learner no more.

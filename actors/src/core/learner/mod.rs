@@ -128,8 +128,10 @@ pub enum Effect {
     Install { zxid: Zxid },
     /// Apply.
     Commit(Vec<Arc<Entry>>),
-    /// In step with the leader, or with it in its next epoch: the replica serves.
+    /// In step with the leader: the replica serves.
     Serve { epoch: Epoch, leader: Sid },
+    /// In step with it in its next epoch.
+    GoOn { epoch: Epoch },
     /// The oldest own sync is done.
     SyncDone,
     /// The leader's word on a session.

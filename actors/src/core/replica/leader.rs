@@ -4,7 +4,7 @@
 //! These come by other actors, so they can be late: a replica that does not lead any more drops them. The
 //! learners' links end with the leadership, and the sessions are judged anew by the next leader.
 
-use super::{Incoming, Effect, Replica, Role};
+use super::{Effect, Incoming, Replica, Role};
 use crate::types::{Entry, Epoch, Forwarded, Op, SessionId, Sid, Str, Tenure, WallMillis, Zxid};
 
 impl Replica {
@@ -100,8 +100,12 @@ impl Replica {
         Zxid::new(Epoch(last.epoch().0 + 1 + behind / length), behind % length + 1)
     }
 
-    /// The next epoch has begun: what has waited for it comes first. It may be more than that epoch holds.
-    pub(super) fn take_early(&mut self) {
+    /// The next epoch has begun: what has waited for it comes first. It may be more than that epoch holds. Whoever does
+    /// not lead does nothing for it; nor does a leader whose tree has turned out to be wrong.
+    pub(super) fn turn_to(&mut self, epoch: Epoch) {
+        let Role::Leader(preparer) = &mut self.role else { return };
+        assert_eq!(self.tree.zxid(), preparer.last(), "all of the last epoch is applied");
+        preparer.turn_to(epoch);
         std::mem::take(&mut self.early).into_iter().for_each(|early| self.propose(early));
     }
 }

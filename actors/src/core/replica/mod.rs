@@ -51,7 +51,7 @@ use crate::core::quota::Remark;
 use crate::core::tree::{MortalPage, MortalPlace, Tree};
 use crate::core::watches::{Change, Outcome};
 use crate::types::{
-    Auth, ConnId, ConnectRequest, Entry, Forwarded, Request, Service, SessionId, Sid, Str, Tenure,
+    Auth, ConnId, ConnectRequest, Entry, Epoch, Forwarded, Request, Service, SessionId, Sid, Str, Tenure,
     WallMillis, Zxid,
 };
 use handshake::Handshake;
@@ -73,6 +73,8 @@ pub enum Input {
     Disconnected(ConnId),
     /// Whether and how to serve. None closes all connections.
     Service(Service),
+    /// The leader goes on with its next epoch. For clients nothing changes.
+    NextEpoch(Epoch),
     /// Committed: apply, in zxid order.
     Commit(Vec<Arc<Entry>>),
     /// Leader: writes that came by a learner.
@@ -319,6 +321,7 @@ impl Replica {
                 out.push(Effect::Outcome(Outcome::Gone { conn }));
             }
             Input::Service(service) => self.serve(service, out),
+            Input::NextEpoch(epoch) => self.turn_to(epoch),
             Input::Commit(entries) => {
                 for entry in entries {
                     self.apply(&entry.txn, out);
@@ -345,16 +348,7 @@ impl Replica {
     /// Whether and how to serve from now on. What was in flight has lost its meaning: clients are not
     /// told what became of it, they look.
     fn serve(&mut self, service: Service, out: &mut Vec<Effect>) {
-        match (&mut self.role, service) {
-            // The same leader in its next epoch: for clients nothing has changed.
-            (Role::Leader(preparer), Service::Leader(epoch)) => {
-                assert_eq!(self.tree.zxid(), preparer.last(), "all of the last epoch is applied");
-                preparer.turn_to(epoch);
-                return self.take_early();
-            }
-            (Role::Learner, Service::Learner { .. }) => return,
-            _ => self.close_all(out),
-        }
+        self.close_all(out);
         self.no_room = false;
         if let Some((text, since)) = &self.settings.config
             && !matches!(service, Service::None)

@@ -195,7 +195,7 @@ impl World {
                     self.check_commit(entries.last().expect("a commit commits").zxid());
                 }
             }
-            leader::Effect::Serve { epoch } => {
+            leader::Effect::Serve { epoch } | leader::Effect::GoOn { epoch } => {
                 self.coverage.rollovers += usize::from(process.serving.is_some());
                 (process.serving, process.epoch) = (Some(0), epoch);
                 self.coverage.established += 1;
@@ -270,7 +270,7 @@ impl World {
                 process.orders.push_back(Order::Install { tenure, zxid, content });
             }
             learner::Effect::Commit(entries) => process.tree.extend(entries),
-            learner::Effect::Serve { .. } => {
+            learner::Effect::Serve { .. } | learner::Effect::GoOn { .. } => {
                 assert!(!process.diverged && !server.disk.diverged, "{sid:?} serves a tree that is wrong");
                 process.serving = Some(0);
                 let state = settled_state(self.ensemble.members[&sid].membership);

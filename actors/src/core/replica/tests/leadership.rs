@@ -173,7 +173,7 @@ fn used_up() -> (Server, ConnId) {
 #[test]
 fn writes_wait_for_the_next_epoch() {
     let (mut server, _) = used_up();
-    server.step(Input::Service(Service::Leader(EPOCH.next())));
+    server.step(Input::NextEpoch(EPOCH.next()));
     let zxids: Vec<_> = server.proposed.iter().map(|entry| entry.zxid()).collect();
     assert_eq!(
         zxids,
@@ -216,10 +216,10 @@ fn what_waits_for_the_next_epoch_answers_no_later_request() {
     let d = server.reconnect(session);
     server.ask(d, 7, create("/d", 0));
     server.told();
-    server.step(Input::Service(Service::Leader(EPOCH.next())));
+    server.step(Input::NextEpoch(EPOCH.next()));
     server.commit();
     assert_eq!(server.told(), [""; 0], "the session had moved on when its time came");
-    server.step(Input::Service(Service::Leader(EPOCH.next().next())));
+    server.step(Input::NextEpoch(EPOCH.next().next()));
     server.commit();
     assert_eq!(server.told(), ["changed Created /d", "c2 #7 z=12884901889 path /d"]);
 }
@@ -235,7 +235,7 @@ fn who_waits_for_the_next_epoch_is_heard_from() {
     server.step(Input::Forwarded { now: NOW, from: LEARNER, requests: vec![write] });
     assert_eq!(server.touched.1.iter().map(|(session, _)| *session).collect::<Vec<_>>(), [session]);
     server.step(Input::Expire { now: NOW, sessions: vec![session], seen });
-    server.step(Input::Service(Service::Leader(EPOCH.next())));
+    server.step(Input::NextEpoch(EPOCH.next()));
     assert_eq!(server.proposed.len(), 1, "it is not expired");
 }
 
@@ -245,10 +245,10 @@ fn an_expiry_waits_for_the_next_epoch() {
     let (session, seen) = (*server.replica.tree.sessions().keys().next().unwrap(), server.touched.0);
     server.step(Input::Expire { now: NOW, sessions: vec![session], seen });
     assert_eq!(server.proposed.len(), 0);
-    server.step(Input::Service(Service::Leader(EPOCH.next())));
+    server.step(Input::NextEpoch(EPOCH.next()));
     assert_eq!(server.proposed.len(), 2, "the next epoch is used up by what came before");
     server.commit();
-    server.step(Input::Service(Service::Leader(EPOCH.next().next())));
+    server.step(Input::NextEpoch(EPOCH.next().next()));
     assert!(matches!(server.proposed.back().unwrap().txn.body, TxnBody::CloseSession { .. }));
 }
 
@@ -261,7 +261,7 @@ fn a_learner_keeps_its_clients_when_its_leader_goes_on_with_the_next_epoch() {
     server.step(Input::Revalidated { session, valid: Some(Zxid::ZERO) });
     server.told();
     server.ask(c, 1, create("/a", 0));
-    server.step(Input::Service(Service::Learner { epoch: EPOCH.next(), leader: LEADER }));
+    server.step(Input::NextEpoch(EPOCH.next()));
     server.ask(c, 2, get_data("/"));
     assert_eq!(server.told(), [""; 0], "the read waits behind the write");
     assert_eq!((server.replica.client_count(), server.forwarded.len()), (1, 1));

@@ -106,3 +106,18 @@ fn the_first_transaction_is_compared_too() {
     learner.step(Input::Commit(vec![Entry::new(txn)]));
     assert_eq!(divergence(&mut learner).len(), 1);
 }
+
+/// Its node ends it, but its role may have gone on with the next epoch before it hears of that.
+#[test]
+fn a_leader_whose_tree_is_wrong_serves_no_next_epoch() {
+    let mut leader = Server::leader();
+    let header =
+        crate::types::TxnHeader { session: SessionId(7), cxid: 0, zxid: Zxid::new(EPOCH, 1), time: NOW };
+    let digest = Some(TxnDigest { version: DIGEST_VERSION, tree: leader.replica.tree().digest() ^ 1 });
+    let txn = Txn { header, body: TxnBody::CreateSession { timeout_ms: 5000 }, digest };
+    leader.step(Input::Commit(vec![Entry::new(txn)]));
+    assert_eq!(divergence(&mut leader).len(), 1);
+    leader.step(Input::NextEpoch(EPOCH.next()));
+    leader.connect(SessionId::NONE, &[]);
+    assert_eq!((leader.told(), leader.proposed.len()), (vec!["c1 close".to_owned()], 0));
+}

@@ -23,18 +23,25 @@ pub enum Group {
     Pause,
     /// packets are lost between servers
     Partition,
+    /// some of the packets between servers are lost
+    Loss,
+    /// links take little at a time, and what has to wait too long is lost
+    Slow,
     /// disks that are nearly or quite full
     Disk,
     /// SIGSTOP and SIGCONT of clients
     Clients,
 }
 
-impl Group {
-    /// Whether it can only be done in a sandbox.
-    pub fn needs_sandbox(self) -> bool {
-        matches!(self, Group::Partition | Group::Disk)
-    }
-}
+/// What can only be done in a sandbox.
+pub const SANDBOXED: &[Group] = &[Group::Partition, Group::Loss, Group::Slow, Group::Disk];
+
+/// How many packets of a hundred a lossy link loses: so few that TCP hides it; so many that it is late; so many that
+/// links between servers end.
+const LOSSES: &[u32] = &[5, 20, 50];
+
+/// How many kilobits a second a slow link takes. The leader's needs about a thousand to send what clients write.
+const RATES: &[u32] = &[64, 256, 1_024];
 
 /// One kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,6 +63,12 @@ pub enum Fault {
     Ring,
     UnplugLeader,
     UnplugOne,
+    LossyLeader,
+    LossyOne,
+    LossyAll,
+    SlowLeader,
+    SlowOne,
+    SlowAll,
     LowDiskOfLeader,
     FullDisk,
     FullDisks,
@@ -68,10 +81,13 @@ pub const FAULTS: &[(Fault, Group, &str)] = &[
     (Fault::CutOffLeader, Group::Partition, "the leader is cut off from the other servers"),
     (Fault::PauseLeader, Group::Pause, "SIGSTOP of the leader"),
     (Fault::FullDisk, Group::Disk, "the disk of a server is full"),
+    (Fault::LossyLeader, Group::Loss, "packets from and to the leader are lost"),
+    (Fault::SlowLeader, Group::Slow, "the leader's link is slow"),
     (Fault::LeaderDeaf, Group::Partition, "the leader hears nobody"),
+    (Fault::PauseClients, Group::Clients, "SIGSTOP of a process with clients"),
     (Fault::KillAll, Group::Kill, "kill -9 of all"),
     (Fault::LowDiskOfLeader, Group::Disk, "the leader's disk is nearly full"),
-    (Fault::PauseClients, Group::Clients, "SIGSTOP of a process with clients"),
+    (Fault::LossyAll, Group::Loss, "packets between all servers are lost"),
     (Fault::Split, Group::Partition, "the servers are split in two"),
     (Fault::RestartLeader, Group::Restart, "SIGTERM of the leader"),
     (Fault::LeaderUnheard, Group::Partition, "nobody hears the leader"),
@@ -79,12 +95,15 @@ pub const FAULTS: &[(Fault, Group, &str)] = &[
     (Fault::PauseOne, Group::Pause, "SIGSTOP of a server"),
     (Fault::UnplugLeader, Group::Partition, "the leader's link is down"),
     (Fault::KillMost, Group::Kill, "kill -9 of a majority"),
+    (Fault::SlowAll, Group::Slow, "the links of all are slow"),
     (Fault::Ring, Group::Partition, "each server hears its two neighbours only"),
     (Fault::FullDisks, Group::Disk, "the disks of all are full"),
     (Fault::PauseMost, Group::Pause, "SIGSTOP of a majority"),
     (Fault::RestartOne, Group::Restart, "SIGTERM of a server"),
     (Fault::CutOffOne, Group::Partition, "a server is cut off from the others"),
     (Fault::UnplugOne, Group::Partition, "a server's link is down"),
+    (Fault::LossyOne, Group::Loss, "packets from and to a server are lost"),
+    (Fault::SlowOne, Group::Slow, "a server's link is slow"),
 ];
 
 impl Fault {
@@ -92,10 +111,13 @@ impl Fault {
         FAULTS.iter().find(|(fault, ..)| *fault == self).expect("all are in the table").2
     }
 
-    /// How much longer than others it takes until it hurts: sessions end, a page that is begun gets full.
+    /// How much longer than others it takes until it hurts: sessions end, a page that is begun gets full; queues
+    /// grow, and so does the time after which TCP sends again.
     pub fn takes(self) -> Duration {
         match self {
             Fault::PauseClients | Fault::FullDisk | Fault::FullDisks => Duration::from_millis(2_500),
+            Fault::LossyLeader | Fault::LossyOne | Fault::LossyAll => Duration::from_secs(1),
+            Fault::SlowLeader | Fault::SlowOne | Fault::SlowAll => Duration::from_secs(1),
             _ => Duration::ZERO,
         }
     }
@@ -131,6 +153,8 @@ impl Schedule {
 #[derive(Default)]
 pub struct Harm {
     lost: Vec<(u8, u8)>,
+    lossy: Vec<(u8, u8)>,
+    slow: Vec<u8>,
     unplugged: Vec<u8>,
 }
 
@@ -160,9 +184,13 @@ impl Harm {
             | Fault::LeaderUnheard
             | Fault::LeaderDeaf
             | Fault::UnplugLeader
+            | Fault::LossyLeader
+            | Fault::SlowLeader
             | Fault::LowDiskOfLeader => vec![leader],
             Fault::KillMost | Fault::PauseMost => most,
-            Fault::KillAll | Fault::FullDisks | Fault::Ring => everybody.clone(),
+            Fault::KillAll | Fault::FullDisks | Fault::Ring | Fault::LossyAll | Fault::SlowAll => {
+                everybody.clone()
+            }
             Fault::Split => shuffled(&everybody, rng)[..rng.within(1..everybody.len())].to_vec(),
             _ => vec![one],
         };
@@ -190,31 +218,24 @@ impl Harm {
                 net::plug(harmed[0], false)?;
                 self.unplugged.clone_from(&harmed);
             }
-            _ => self.lose(fault, &everybody, &harmed)?,
-        }
-        Ok(harmed.iter().map(u8::to_string).collect::<Vec<_>>().join(", "))
-    }
-
-    /// Loses packets between servers.
-    fn lose(&mut self, fault: Fault, everybody: &[u8], harmed: &[u8]) -> Result<(), String> {
-        let count = everybody.len() as i32;
-        let is_harmed = |sid: &u8| harmed.contains(sid);
-        let is_lost = |from: &u8, to: &u8| match fault {
-            Fault::Ring => {
-                let apart = (i32::from(*from) - i32::from(*to)).rem_euclid(count);
-                apart != 1 && apart != count - 1
+            Fault::LossyLeader | Fault::LossyOne | Fault::LossyAll => {
+                let percent = *rng.pick(LOSSES);
+                self.lossy = pairs(fault, &everybody, &harmed);
+                self.lossy.iter().try_for_each(|(from, to)| net::lose_some(*from, *to, percent))?;
+                return Ok(format!("{}, {percent} %", list(&harmed)));
             }
-            Fault::LeaderUnheard => is_harmed(from) && !is_harmed(to),
-            Fault::LeaderDeaf => !is_harmed(from) && is_harmed(to),
-            _ => is_harmed(from) != is_harmed(to),
-        };
-        for from in everybody {
-            for to in everybody.iter().filter(|to| *to != from && is_lost(from, to)) {
-                net::lose(*from, *to)?;
-                self.lost.push((*from, *to));
+            Fault::SlowLeader | Fault::SlowOne | Fault::SlowAll => {
+                let kbits = *rng.pick(RATES);
+                harmed.iter().try_for_each(|sid| net::slow(*sid, kbits))?;
+                self.slow.clone_from(&harmed);
+                return Ok(format!("{}, {kbits} kbit/s", list(&harmed)));
+            }
+            _ => {
+                self.lost = pairs(fault, &everybody, &harmed);
+                self.lost.iter().try_for_each(|(from, to)| net::lose(*from, *to))?;
             }
         }
-        Ok(())
+        Ok(list(&harmed))
     }
 
     /// Makes all whole.
@@ -225,10 +246,34 @@ impl Harm {
     pub fn heal(&mut self, servers: &mut Servers, clients: &[Process]) -> Result<(), String> {
         servers.free_disks();
         self.lost.drain(..).try_for_each(|(from, to)| net::deliver(from, to))?;
+        self.lossy.drain(..).try_for_each(|(from, to)| net::lose_none(from, to))?;
+        self.slow.drain(..).try_for_each(net::hasten)?;
         self.unplugged.drain(..).try_for_each(|sid| net::plug(sid, true))?;
         clients.iter().for_each(Process::resume);
         servers.heal_processes()
     }
+}
+
+fn list(sids: &[u8]) -> String {
+    sids.iter().map(u8::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// From whom to whom packets are lost.
+pub fn pairs(fault: Fault, everybody: &[u8], harmed: &[u8]) -> Vec<(u8, u8)> {
+    let count = everybody.len() as i32;
+    let is_harmed = |sid: u8| harmed.contains(&sid);
+    let is_lost = |from: u8, to: u8| match fault {
+        Fault::Ring => {
+            let apart = (i32::from(from) - i32::from(to)).rem_euclid(count);
+            apart != 1 && apart != count - 1
+        }
+        Fault::LeaderUnheard => is_harmed(from) && !is_harmed(to),
+        Fault::LeaderDeaf => !is_harmed(from) && is_harmed(to),
+        Fault::LossyAll => true,
+        _ => is_harmed(from) != is_harmed(to),
+    };
+    let all = everybody.iter().flat_map(|from| everybody.iter().map(|to| (*from, *to)));
+    all.filter(|(from, to)| from != to && is_lost(*from, *to)).collect()
 }
 
 fn shuffled(sids: &[u8], rng: &mut Rng) -> Vec<u8> {

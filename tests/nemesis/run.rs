@@ -14,13 +14,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::check::{self, Check};
 use super::clock::now;
 use super::entry::{self, Entry};
-use super::faults::{FAULTS, Group, Harm, Schedule};
+use super::faults::{FAULTS, Group, Harm, SANDBOXED, Schedule};
 use super::plan::{Job, Plan};
 use super::report::{self, Inflicted, Report};
 use super::rng::Rng;
 use super::servers::Servers;
 use super::workers::{History, Process, locked};
-use super::{falsify, reading, sandbox, worker};
+use super::{falsify, net, reading, sandbox, worker};
 
 /// Registers in use at a time, and for how long.
 const REGISTERS: usize = 3;
@@ -100,13 +100,11 @@ pub fn run(options: &Options) -> Result<bool, String> {
     let refusal = match sandbox::is_inside() {
         true => None,
         false if options.no_sandbox => Some("--no-sandbox".to_string()),
-        false => sandbox::enter(),
+        false => Some(sandbox::enter()),
     };
     let seed = options.seed.unwrap_or_else(|| now() % 1_000_000);
     let mut run = Run::new(options, seed)?;
-    if let Some(reason) = refusal {
-        run.say(&format!("no namespaces here ({reason}): without partitions and full disks, on loopback"));
-    }
+    run.try_faults(refusal);
     let attacked = run.attack();
     let end = now();
     let history = std::mem::take(&mut *locked(&run.history));
@@ -179,6 +177,8 @@ struct Run<'a> {
     clients: Vec<Process>,
     history: History,
     inflicted: Vec<Inflicted>,
+    /// What cannot be done here.
+    impossible: Vec<Group>,
     began: u64,
     /// When everything was whole for good.
     calm: u64,
@@ -205,6 +205,7 @@ impl<'a> Run<'a> {
             clients: Vec::new(),
             history: History::default(),
             inflicted: Vec::new(),
+            impossible: Vec::new(),
             began: now(),
             calm: 0,
             bar: if is_shown { bar() } else { ProgressBar::hidden() },
@@ -215,6 +216,25 @@ impl<'a> Run<'a> {
     fn shape(&self) -> String {
         let observers = self.servers.all.iter().filter(|server| server.is_observer).count();
         format!("{} participants, {observers} observers", self.servers.participants().len())
+    }
+
+    /// Finds out which faults cannot be inflicted here, and says why. `refusal` is why there is no sandbox.
+    fn try_faults(&mut self, refusal: Option<String>) {
+        if let Some(reason) = refusal {
+            self.say(&format!(
+                "no namespaces here ({reason}): without partitions, lossy and slow links, full disks; on loopback"
+            ));
+            self.impossible.extend(SANDBOXED);
+            return;
+        }
+        if let Err(reason) = net::can_lose_some(self.servers.count()) {
+            self.say(&format!("no lossy links here ({reason}): without them"));
+            self.impossible.push(Group::Loss);
+        }
+        if let Err(reason) = net::can_slow() {
+            self.say(&format!("no slow links here ({reason}): without them"));
+            self.impossible.push(Group::Slow);
+        }
     }
 
     /// Says a line, above the progress.
@@ -286,7 +306,7 @@ impl<'a> Run<'a> {
     fn groups(&self) -> Vec<Group> {
         let asked = &self.options.faults;
         let all: BTreeSet<Group> = FAULTS.iter().map(|(_, group, _)| *group).collect();
-        let is_possible = |group: &Group| self.servers.is_inside || !group.needs_sandbox();
+        let is_possible = |group: &Group| !self.impossible.contains(group);
         all.into_iter().filter(|g| asked.is_empty() || asked.contains(g)).filter(is_possible).collect()
     }
 

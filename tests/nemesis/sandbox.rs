@@ -4,6 +4,7 @@
 //! processes that stand still, has no name outside, and the kernel removes it with the last process, however the test
 //! ends: two runs cannot collide, and nothing is left behind. Where root is not at hand a user namespace may do.
 
+use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
@@ -18,29 +19,42 @@ const AS_USER: &[&str] =
 /// What inside must be possible: a bridge, a name for a namespace, a file system in memory.
 const TRIAL: &str = "mount -t tmpfs none /run && ip link add trial type bridge && ip netns add trial";
 
-/// Goes inside, and does not come back; or says why that is not possible.
-pub fn enter() -> Option<String> {
+/// How `unshare` makes such a part here; or why it cannot.
+fn way() -> Result<&'static [&'static str], String> {
     let mut reason = String::new();
     for how in [AS_ROOT, AS_USER] {
         let trial = Command::new("unshare").args(how).args(["sh", "-c", TRIAL]).stdin(Stdio::null()).output();
         match trial {
-            Ok(output) if output.status.success() => {
-                let program = match std::env::current_exe() {
-                    Ok(program) => program,
-                    Err(error) => return Some(error.to_string()),
-                };
-                let mut again = Command::new("unshare");
-                again.args(how).arg(program).args(std::env::args_os().skip(1)).env(INSIDE, "1");
-                return Some(format!("unshare: {}", again.exec()));
-            }
+            Ok(output) if output.status.success() => return Ok(how),
             Ok(output) if reason.is_empty() => {
                 reason = String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or("").to_string();
             }
             Ok(_) => {}
-            Err(error) => return Some(format!("unshare: {error}")),
+            Err(error) => return Err(format!("unshare: {error}")),
         }
     }
-    Some(reason)
+    Err(reason)
+}
+
+/// The command that runs this program inside, with these arguments.
+///
+/// # Errors
+///
+/// Why that is not possible.
+pub fn inside(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
+    let how = way()?;
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let mut again = Command::new("unshare");
+    again.args(how).arg(program).args(arguments).env(INSIDE, "1");
+    Ok(again)
+}
+
+/// Goes inside, and does not come back; or says why that is not possible.
+pub fn enter() -> String {
+    match inside(std::env::args_os().skip(1)) {
+        Ok(mut again) => format!("unshare: {}", again.exec()),
+        Err(reason) => reason,
+    }
 }
 
 pub fn is_inside() -> bool {

@@ -1,9 +1,16 @@
-//! Histories by hand: good ones pass, and each thing that must not happen is found.
+//! Histories by hand: good ones pass, and each thing that must not happen is found. Faults: which come when, and
+//! whether links do what they are told.
+
+use std::ffi::OsString;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use super::check::{self, INITIAL};
 use super::entry::{Entry, Kind, Outcome};
-use super::falsify;
+use super::faults::{FAULTS, Fault, Group, Schedule, pairs};
 use super::linear::{Call, State, Step, Verdict, check as linear};
+use super::rng::Rng;
+use super::{falsify, net, sandbox};
 
 const START: State = State { value: 0, version: 0 };
 
@@ -165,4 +172,145 @@ fn a_history_survives_its_file() {
     assert_eq!(super::entry::load(&file).unwrap(), good());
     std::fs::write(&file, "{}\n").unwrap();
     assert!(super::entry::load(&file).unwrap_err().contains("line 1"));
+}
+
+/// The first faults that a seed gives.
+fn drawn(groups: &[Group], seed: u64, count: usize) -> Vec<Fault> {
+    let (mut schedule, mut rng) = (Schedule::new(groups), Rng::new(seed));
+    (0..count).map(|_| schedule.next(&mut rng).unwrap()).collect()
+}
+
+#[test]
+fn every_round_has_every_fault_and_the_seed_says_in_which_order() {
+    let groups: Vec<Group> = FAULTS.iter().map(|(_, group, _)| *group).collect();
+    let table: Vec<Fault> = FAULTS.iter().map(|(fault, ..)| *fault).collect();
+    let two_rounds = drawn(&groups, 7, 2 * table.len());
+    let (first, second) = two_rounds.split_at(table.len());
+    assert_eq!(first, table);
+    let sorted = |faults: &[Fault]| {
+        let mut faults = faults.to_vec();
+        faults.sort();
+        faults.dedup();
+        faults
+    };
+    assert_eq!(sorted(second), sorted(&table));
+    assert_eq!(two_rounds, drawn(&groups, 7, 2 * table.len()));
+    assert_ne!(two_rounds, drawn(&groups, 8, 2 * table.len()));
+}
+
+#[test]
+fn only_faults_that_were_asked_for_are_drawn() {
+    let links = [Fault::LossyLeader, Fault::SlowLeader, Fault::LossyAll, Fault::SlowAll];
+    assert_eq!(drawn(&[Group::Slow, Group::Loss], 7, 4), links);
+    assert_eq!(Schedule::new(&[]).next(&mut Rng::new(7)), None);
+}
+
+#[test]
+fn packets_are_lost_in_the_directions_that_the_fault_says() {
+    let all = [1, 2, 3, 4];
+    assert_eq!(pairs(Fault::LeaderUnheard, &all, &[2]), [(2, 1), (2, 3), (2, 4)]);
+    assert_eq!(pairs(Fault::LeaderDeaf, &all, &[2]), [(1, 2), (3, 2), (4, 2)]);
+    for both_ways in [Fault::CutOffLeader, Fault::LossyLeader, Fault::LossyOne] {
+        assert_eq!(pairs(both_ways, &all, &[2]), [(1, 2), (2, 1), (2, 3), (2, 4), (3, 2), (4, 2)]);
+    }
+    assert_eq!(pairs(Fault::Ring, &all, &all), [(1, 3), (2, 4), (3, 1), (4, 2)]);
+    assert_eq!(pairs(Fault::LossyAll, &all, &all).len(), 12);
+}
+
+/// Datagrams that a server is sent at a time, to a port that nobody listens on.
+const SENT: usize = 400;
+
+fn in_namespace(sid: u8, words: &[&str]) -> String {
+    let namespace = format!("--net={}", net::namespace(sid));
+    let output = Command::new("nsenter").arg(namespace).arg("--").args(words).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn send(from: u8, to: u8) {
+    let socket = format!("/dev/udp/{}/9", net::address(to));
+    let each = format!("for i in {{1..{SENT}}}; do printf %1000s > {socket}; done");
+    in_namespace(from, &["bash", "-c", &each]);
+}
+
+/// How many datagrams have arrived so far: UDP counts those that nobody wants.
+fn arrived(sid: u8) -> usize {
+    let counts = in_namespace(sid, &["cat", "/proc/net/snmp"]);
+    let udp: Vec<Vec<&str>> =
+        counts.lines().filter(|line| line.starts_with("Udp:")).map(|l| l.split(' ').collect()).collect();
+    let place = udp[0].iter().position(|name| *name == "NoPorts").unwrap();
+    udp[1][place].parse().unwrap()
+}
+
+/// How many the filter of a server's link has thrown away.
+fn thrown_away(sid: u8) -> usize {
+    let port = format!("port{sid}");
+    let output = Command::new("tc").args(["-s", "qdisc", "show", "dev", &port, "clsact"]).output().unwrap();
+    let counts = String::from_utf8(output.stdout).unwrap();
+    let count = counts.split("(dropped ").nth(1).unwrap().split(',').next().unwrap();
+    count.parse().unwrap()
+}
+
+/// Waits until all that was sent has arrived or was thrown away.
+fn await_count(what: &str, expected: usize, count: impl Fn() -> usize) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while count() != expected {
+        assert!(Instant::now() < deadline, "{what}: {} and not {expected}", count());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// In a sandbox of its own, where there can be one.
+#[test]
+fn links_are_lossy_and_slow_as_they_are_told() {
+    if sandbox::is_inside() {
+        return links();
+    }
+    let itself = ["tests::links_are_lossy_and_slow_as_they_are_told", "--exact", "--nocapture"];
+    match sandbox::inside(itself.map(OsString::from)) {
+        Ok(mut again) => {
+            let output = again.output().unwrap();
+            let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+            assert!(output.status.success() && said.contains("1 passed"), "{said}");
+            print!("{said}");
+        }
+        Err(reason) => println!("no namespaces here: {reason}"),
+    }
+}
+
+fn links() {
+    net::make(3).unwrap();
+    match net::can_lose_some(3) {
+        Ok(()) => {
+            net::lose_some(1, 2, 50).unwrap();
+            send(1, 2);
+            await_count("half of them", SENT, || arrived(2) + thrown_away(1));
+            // Six standard deviations.
+            assert!(thrown_away(1).abs_diff(SENT / 2) < 60, "{}", thrown_away(1));
+            send(1, 3);
+            await_count("to another", SENT, || arrived(3));
+            send(2, 1);
+            await_count("the other way", SENT, || arrived(1));
+            net::lose_none(1, 2).unwrap();
+            let before = arrived(2);
+            send(1, 2);
+            await_count("healed", before + SENT, || arrived(2));
+        }
+        Err(reason) => println!("no lossy links here: {reason}"),
+    }
+    match net::can_slow() {
+        Ok(()) => {
+            net::slow(1, 64).unwrap();
+            let before = [arrived(1), arrived(2)];
+            send(1, 2);
+            send(2, 1);
+            // Eight a second, and four in the bucket: nearly all would have to wait for too long.
+            assert!(arrived(2) - before[1] < SENT / 2, "from it");
+            assert!(arrived(1) - before[0] < SENT / 2, "to it");
+            net::hasten(1).unwrap();
+            let before = arrived(2);
+            send(1, 2);
+            await_count("as fast as before", before + SENT, || arrived(2));
+        }
+        Err(reason) => println!("no slow links here: {reason}"),
+    }
 }

@@ -6,7 +6,8 @@ use clap::ValueEnum;
 
 use super::net;
 use super::rng::Rng;
-use super::servers::{MIN_FREE, Servers};
+use super::servers::Servers;
+use super::software::MIN_FREE;
 use super::workers::Process;
 
 /// How long an orderly stop may take.

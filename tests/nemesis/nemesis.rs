@@ -1,8 +1,8 @@
 //! Real servers under attack, real clients at work, and a check of everything the clients were told.
 //!
-//! The servers (`servers`) are processes of the release build, each in a network namespace and on a small disk of its
-//! own (`sandbox`, `net`). Clients of two libraries (`worker`, `kazoo_worker.py`) write and read registers, draw ids,
-//! hold locks and pass items through a queue, while the servers are killed, paused, cut off and filled up (`faults`).
+//! The servers (`servers`), ours or Apache's (`software`), are processes, each in a network namespace and on a small disk
+//! of its own (`sandbox`, `net`). Clients of two libraries (`worker`, `kazoo_worker.py`) write and read registers, draw ids,
+//! hold locks and pass items through a queue, while the servers are killed, paused, cut off, slowed down and filled up (`faults`).
 //! What the clients did and were told is a history (`entry`), which must keep to what ZooKeeper promises (`check`,
 //! `linear`). That the checks can fail is shown by histories that were tampered with (`falsify`).
 //!
@@ -28,6 +28,7 @@ mod rng;
 mod run;
 mod sandbox;
 mod servers;
+mod software;
 #[cfg(test)]
 mod tests;
 mod worker;

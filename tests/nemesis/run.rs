@@ -19,6 +19,7 @@ use super::plan::{Job, Plan};
 use super::report::{self, Inflicted, Report};
 use super::rng::Rng;
 use super::servers::Servers;
+use super::software::Software;
 use super::workers::{History, Process, locked};
 use super::{falsify, net, reading, sandbox, worker};
 
@@ -50,10 +51,13 @@ pub struct Options {
     /// What chance is drawn from; without it another each time
     #[arg(long)]
     seed: Option<u64>,
+    /// Whose servers
+    #[arg(long, value_enum, default_value_t)]
+    servers: Software,
     /// Which faults
     #[arg(long, value_enum, value_delimiter = ',')]
     faults: Vec<Group>,
-    /// Servers with a vote; without it three to five, and observers up to five servers
+    /// Servers with a vote; without it three to five, and observers up to five servers. Of Apache's three
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=9))]
     participants: Option<u8>,
     /// Servers without one
@@ -189,8 +193,12 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn new(options: &'a Options, seed: u64) -> Result<Run<'a>, String> {
         let mut rng = Rng::new(seed);
-        let participants = options.participants.unwrap_or_else(|| *rng.pick(&[3, 4, 5, 5]));
-        let observers = options.observers.unwrap_or(5_u8.saturating_sub(participants));
+        let (numbers, most): (&[u8], u8) = match options.servers {
+            Software::Zabra => (&[3, 4, 5, 5], 5),
+            Software::Apache => (&[3], 3),
+        };
+        let participants = options.participants.unwrap_or_else(|| *rng.pick(numbers));
+        let observers = options.observers.unwrap_or(most.saturating_sub(participants));
         let dir = options.dir.join(format!("{seed}-{}", now() % 1_000_000));
         std::fs::create_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
         let dir = std::path::absolute(dir).map_err(|error| error.to_string())?;
@@ -201,7 +209,7 @@ impl<'a> Run<'a> {
             options,
             seed,
             rng,
-            servers: Servers::new(&dir, participants, observers)?,
+            servers: Servers::new(&dir, options.servers, participants, observers)?,
             clients: Vec::new(),
             history: History::default(),
             inflicted: Vec::new(),
@@ -215,11 +223,18 @@ impl<'a> Run<'a> {
 
     fn shape(&self) -> String {
         let observers = self.servers.all.iter().filter(|server| server.is_observer).count();
-        format!("{} participants, {observers} observers", self.servers.participants().len())
+        let (participants, software) = (self.servers.participants().len(), self.servers.software.name());
+        format!("{participants} participants, {observers} observers, {software}")
     }
 
     /// Finds out which faults cannot be inflicted here, and says why. `refusal` is why there is no sandbox.
     fn try_faults(&mut self, refusal: Option<String>) {
+        if let Some((group, reason)) = self.servers.software.spared()
+            && !self.options.faults.contains(&group)
+        {
+            self.say(&format!("{}: without faults of its disks: {reason}", self.servers.software.name()));
+            self.impossible.push(group);
+        }
         if let Some(reason) = refusal {
             self.say(&format!(
                 "no namespaces here ({reason}): without partitions, lossy and slow links, full disks; on loopback"

@@ -1,7 +1,6 @@
-//! The servers: processes of the release build, each on its own address and its own small disk, or all on loopback
-//! where the machine does not permit that.
+//! The servers: processes, each on its own address and its own small disk, or all on loopback where the machine does
+//! not permit that.
 
-use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -12,16 +11,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::software::Software;
 use super::{net, sandbox};
-
-/// The unit of the ensemble's limits: short, so that failover is soon seen.
-const TICK: Duration = Duration::from_millis(400);
-
-/// A server's disk.
-const DISK: u64 = 64 << 20;
-
-/// Below this the servers refuse writes.
-pub const MIN_FREE: u64 = 8 << 20;
 
 /// How long a server that lives may take to say what it is.
 const WORD_TIMEOUT: Duration = Duration::from_millis(500);
@@ -29,16 +20,15 @@ const WORD_TIMEOUT: Duration = Duration::from_millis(500);
 /// Bytes of a log that are shown when its server has died.
 const LOG_TAIL: u64 = 4_000;
 
-/// The exit code of a server whose disk has failed it.
-const EXIT_DISK: i32 = 3;
-
 /// One server.
 pub struct Server {
     pub sid: u8,
     pub is_observer: bool,
     pub client: SocketAddr,
-    peer: SocketAddr,
-    admin: SocketAddr,
+    pub peer: SocketAddr,
+    /// Where ours has its operators' page, and Apache's holds elections.
+    pub third: SocketAddr,
+    software: Software,
     log: PathBuf,
     process: Option<Child>,
     pub is_paused: bool,
@@ -49,7 +39,7 @@ pub struct Server {
 /// All of them.
 pub struct Servers {
     pub dir: PathBuf,
-    binary: PathBuf,
+    pub software: Software,
     pub all: Vec<Server>,
     pub is_inside: bool,
 }
@@ -60,7 +50,7 @@ impl Servers {
     /// # Errors
     ///
     /// What cannot be made.
-    pub fn new(dir: &Path, participants: u8, observers: u8) -> Result<Servers, String> {
+    pub fn new(dir: &Path, software: Software, participants: u8, observers: u8) -> Result<Servers, String> {
         let is_inside = sandbox::is_inside();
         let count = participants + observers;
         if is_inside {
@@ -77,49 +67,30 @@ impl Servers {
                 is_observer: sid > participants,
                 client: place(2181)?,
                 peer: place(2888)?,
-                admin: place(7001)?,
+                third: place(7001)?,
+                software,
                 log: dir.join(format!("server-{sid}.log")),
                 process: None,
                 is_paused: false,
                 may_die: false,
             });
         }
-        let servers = Servers { dir: dir.to_path_buf(), binary: binary()?, all, is_inside };
+        let servers = Servers { dir: dir.to_path_buf(), software, all, is_inside };
         for server in &servers.all {
             let data = servers.data(server.sid);
             fs::create_dir_all(&data).map_err(|error| format!("{}: {error}", data.display()))?;
             if is_inside {
-                let size = format!("size={DISK}");
+                let size = format!("size={}", software.disk());
                 sandbox::run(&["mount", "-t", "tmpfs", "-o", &size, "none", &data.to_string_lossy()])?;
             }
         }
-        servers.configure()?;
+        software.configure(dir, &servers.all)?;
         Ok(servers)
     }
 
     /// The directory of a server, which has a disk of its own.
     pub fn data(&self, sid: u8) -> PathBuf {
         self.dir.join("data").join(sid.to_string())
-    }
-
-    fn configure(&self) -> Result<(), String> {
-        let mut text = format!(
-            "[cluster]\nname = \"nemesis\"\ndata_dir = \"data\"\n\
-             [timing]\ntick_time = \"{}ms\"\ninit_limit = 10\nsync_limit = 4\n\
-             [storage]\nsnap_count = 1000\nprealloc = \"64KiB\"\nmin_free = \"{MIN_FREE}B\"\n",
-            TICK.as_millis()
-        );
-        for Server { sid, is_observer, client, peer, admin, .. } in &self.all {
-            let role = if *is_observer { "observer" } else { "participant" };
-            write!(
-                text,
-                "[[server]]\nid = {sid}\nrole = \"{role}\"\nclient = \"{client}\"\npeer = \"{peer}\"\n\
-                 admin = \"{admin}\"\n"
-            )
-            .expect("a String takes all");
-        }
-        let file = self.dir.join("cluster.toml");
-        fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))
     }
 
     pub fn get(&mut self, sid: u8) -> &mut Server {
@@ -134,16 +105,15 @@ impl Servers {
     pub fn start(&mut self, sid: u8) -> Result<(), String> {
         let mut command = if self.is_inside {
             let mut command = Command::new("nsenter");
-            command.arg(format!("--net={}", net::namespace(sid))).arg("--").arg(&self.binary);
+            command.arg(format!("--net={}", net::namespace(sid))).arg("--");
             command
         } else {
             // Without a sandbox it must end with this program in another way.
             let mut command = Command::new("setpriv");
-            command.args(["--pdeathsig", "KILL", "--"]).arg(&self.binary);
+            command.args(["--pdeathsig", "KILL", "--"]);
             command
         };
-        command.args(["serve", "--config"]).arg(self.dir.join("cluster.toml"));
-        command.args(["--id", &sid.to_string()]);
+        command.args(self.software.words(&self.dir, sid)?);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("ZABRA_") {
                 command.env_remove(name);
@@ -197,7 +167,7 @@ impl Servers {
                 continue;
             };
             server.process = None;
-            if server.may_die && status.code() == Some(EXIT_DISK) {
+            if server.may_die && server.software.is_for_disk(status) {
                 continue;
             }
             let tail = server.log_tail();
@@ -278,7 +248,7 @@ impl Server {
         self.is_paused = false;
     }
 
-    /// SIGTERM. Its exit code must be 0.
+    /// SIGTERM. It must end in order.
     ///
     /// # Errors
     ///
@@ -289,7 +259,7 @@ impl Server {
         let Some(mut process) = self.process.take() else { return Ok(()) };
         loop {
             match process.try_wait() {
-                Ok(Some(status)) if status.success() => return Ok(()),
+                Ok(Some(status)) if self.software.is_orderly(status) => return Ok(()),
                 Ok(Some(status)) => {
                     return Err(format!("server {}, told to stop: {status}\n{}", self.sid, self.log_tail()));
                 }
@@ -338,17 +308,6 @@ impl Server {
         };
         String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
     }
-}
-
-/// Our program: `ZABRA_BIN`, else the one that was built beside this.
-fn binary() -> Result<PathBuf, String> {
-    if let Some(path) = std::env::var_os("ZABRA_BIN") {
-        return std::path::absolute(path).map_err(|error| error.to_string());
-    }
-    let own =
-        std::env::current_exe().map_err(|error| format!("cannot tell where this program is: {error}"))?;
-    let built = own.ancestors().skip(1).map(|dir| dir.join("zabra")).find(|path| path.is_file());
-    built.ok_or(format!("no zabra near {}: cargo build --release, or set ZABRA_BIN", own.display()))
 }
 
 /// A port of loopback that nobody listens on, from below the range that the system takes the near ends of

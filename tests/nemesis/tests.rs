@@ -10,6 +10,8 @@ use super::entry::{Entry, Kind, Outcome};
 use super::faults::{FAULTS, Fault, Group, Schedule, pairs};
 use super::linear::{Call, State, Step, Verdict, check as linear};
 use super::rng::Rng;
+use super::servers::Servers;
+use super::software::Software;
 use super::{falsify, net, sandbox};
 
 const START: State = State { value: 0, version: 0 };
@@ -313,4 +315,41 @@ fn links() {
         }
         Err(reason) => println!("no slow links here: {reason}"),
     }
+}
+
+#[test]
+fn each_software_is_told_of_all_servers() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
+    let has = |text: &str, line: String| assert!(text.lines().any(|l| l == line), "no {line} in:\n{text}");
+    let apache = Servers::new(dir.path(), Software::Apache, 2, 1).unwrap();
+    for own in &apache.all {
+        let config = text(&format!("zoo-{}.cfg", own.sid));
+        has(&config, format!("clientPort={}", own.client.port()));
+        for server in &apache.all {
+            let role = if server.sid == 3 { "observer" } else { "participant" };
+            let (sid, peer, election) = (server.sid, server.peer, server.third.port());
+            has(&config, format!("server.{sid}={peer}:{election}:{role}"));
+        }
+        assert_eq!(config.contains("peerType=observer"), own.sid == 3);
+        assert_eq!(text(&format!("data/{0}/myid", own.sid)), own.sid.to_string());
+    }
+    let zabra = Servers::new(dir.path(), Software::Zabra, 2, 1).unwrap();
+    let config = text("cluster.toml");
+    for server in &zabra.all {
+        has(&config, format!("id = {}", server.sid));
+        has(&config, format!("client = \"{}\"", server.client));
+    }
+    assert_eq!(config.matches("role = \"observer\"").count(), 1);
+}
+
+#[test]
+fn an_end_in_order_is_told_from_others() {
+    let ended = |command: &str| Command::new("sh").args(["-c", command]).status().unwrap();
+    let (good, bad, full, terminated) =
+        (ended("exit 0"), ended("exit 1"), ended("exit 3"), ended("exit 143"));
+    assert!(Software::Zabra.is_orderly(good) && Software::Apache.is_orderly(good));
+    assert!(Software::Apache.is_orderly(terminated) && !Software::Zabra.is_orderly(terminated));
+    assert!(!Software::Zabra.is_orderly(bad) && !Software::Apache.is_orderly(bad));
+    assert!(Software::Zabra.is_for_disk(full) && !Software::Zabra.is_for_disk(bad));
 }

@@ -229,12 +229,6 @@ impl<'a> Run<'a> {
 
     /// Finds out which faults cannot be inflicted here, and says why. `refusal` is why there is no sandbox.
     fn try_faults(&mut self, refusal: Option<String>) {
-        if let Some((group, reason)) = self.servers.software.spared()
-            && !self.options.faults.contains(&group)
-        {
-            self.say(&format!("{}: without faults of its disks: {reason}", self.servers.software.name()));
-            self.impossible.push(group);
-        }
         if let Some(reason) = refusal {
             self.say(&format!(
                 "no namespaces here ({reason}): without partitions, lossy and slow links, full disks; on loopback"

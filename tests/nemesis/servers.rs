@@ -17,6 +17,11 @@ use super::{net, sandbox};
 /// How long a server that lives may take to say what it is.
 const WORD_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// Bytes of a disk that are filled so quickly that its server seldom takes a page meanwhile; and how often that is
+/// tried.
+const FILL_QUICKLY: u64 = 1 << 20;
+const FILL_ATTEMPTS: usize = 20;
+
 /// Bytes of a log that are shown when its server has died.
 const LOG_TAIL: u64 = 4_000;
 
@@ -185,14 +190,21 @@ impl Servers {
         let path = self.data(sid).join("filler");
         let fill = || -> std::io::Result<()> {
             let file = File::options().create(true).append(true).open(&path)?;
-            let stat = rustix::fs::fstatvfs(&file)?;
-            let free = stat.f_bavail * stat.f_frsize;
-            let length = file.metadata()?.len() + free.saturating_sub(leave);
-            match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, length.max(1)) {
-                // The server was faster with the last page.
-                Err(rustix::io::Errno::NOSPC) => Ok(()),
-                other => Ok(other?),
+            for _ in 0..FILL_ATTEMPTS {
+                let stat = rustix::fs::fstatvfs(&file)?;
+                let rest = (stat.f_bavail * stat.f_frsize).saturating_sub(leave);
+                if rest == 0 {
+                    return Ok(());
+                }
+                let part = if rest > FILL_QUICKLY { rest - FILL_QUICKLY / 2 } else { rest };
+                let length = file.metadata()?.len() + part;
+                match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, length) {
+                    // The server was faster with the last page, and nothing of this is filled.
+                    Err(rustix::io::Errno::NOSPC) => {}
+                    other => other?,
+                }
             }
+            Ok(())
         };
         fill().map_err(|error| format!("{}: {error}", path.display()))
     }

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use super::faults::Group;
 use super::servers::Server;
 
 /// The unit of the ensemble's limits: short, so that failover is soon seen.
@@ -28,8 +27,9 @@ const PREALLOC_KIB: u32 = 64;
 /// Below this our servers refuse writes.
 pub const MIN_FREE: u64 = 8 << 20;
 
-/// The exit code of ours when its disk has failed it.
+/// The exit code of ours when its disk has failed it, and of Apache's when it cannot write a snapshot.
 const EXIT_DISK: i32 = 3;
+const EXIT_APACHE_DISK: i32 = 10;
 
 /// The exit code of a JVM that was ended by SIGTERM in order.
 const EXIT_JVM_TERMINATED: i32 = 128 + 15;
@@ -66,17 +66,7 @@ impl Software {
     pub fn disk(self) -> u64 {
         match self {
             Software::Zabra => 64 << 20,
-            Software::Apache => 2 << 30,
-        }
-    }
-
-    /// Faults that are left out if nobody asks for them, and why.
-    pub fn spared(self) -> Option<(Group, &'static str)> {
-        match self {
-            Software::Zabra => None,
-            Software::Apache => {
-                Some((Group::Disk, "its servers end when a disk is full, and may not start again"))
-            }
+            Software::Apache => 512 << 20,
         }
     }
 
@@ -140,7 +130,8 @@ impl Software {
 
     /// Whether a server has ended as it may when its disk is full.
     pub fn is_for_disk(self, status: ExitStatus) -> bool {
-        self == Software::Apache || status.code() == Some(EXIT_DISK)
+        let code = if self == Software::Apache { EXIT_APACHE_DISK } else { EXIT_DISK };
+        status.code() == Some(code)
     }
 }
 

@@ -352,4 +352,5 @@ fn an_end_in_order_is_told_from_others() {
     assert!(Software::Apache.is_orderly(terminated) && !Software::Zabra.is_orderly(terminated));
     assert!(!Software::Zabra.is_orderly(bad) && !Software::Apache.is_orderly(bad));
     assert!(Software::Zabra.is_for_disk(full) && !Software::Zabra.is_for_disk(bad));
+    assert!(Software::Apache.is_for_disk(ended("exit 10")) && !Software::Apache.is_for_disk(full));
 }

@@ -167,7 +167,7 @@ fn zoo_cfg_path(dir: &Path, sid: u8) -> PathBuf {
 fn zoo_cfg(own: &Server, data: &Path, servers: &[Server]) -> String {
     let mut text = format!(
         "tickTime={}\ninitLimit={INIT_LIMIT}\nsyncLimit={SYNC_LIMIT}\nsnapCount={SNAP_COUNT}\ndataDir={}\n\
-         clientPortAddress={}\nclientPort={}\nadmin.enableServer=false\n4lw.commands.whitelist=srvr\n",
+         clientPortAddress={}\nclientPort={}\nmaxClientCnxns=0\nadmin.enableServer=false\n4lw.commands.whitelist=srvr\n",
         TICK.as_millis(),
         data.display(),
         own.client.ip(),

@@ -143,6 +143,7 @@ impl<K: Kind> Learner<K> {
                 replica.do_send(FromRole::GoOn(epoch));
                 self.ties.serving.do_send(Serving { tenure, epoch });
             }
+            Effect::Trust => txn_log.do_send(LogOrder::Trust),
             Effect::SyncDone => replica.do_send(FromRole::SyncDone),
             Effect::RefuseWrites(refuse) => replica.do_send(FromRole::RefuseWrites(refuse)),
             Effect::Revalidated { session, valid } => {

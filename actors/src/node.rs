@@ -263,6 +263,7 @@ impl Node {
             epochs: self.epochs,
             timing: self.setup.timing,
             resync: self.trust.wants_snap(),
+            doubtful: self.doubtful,
             linked: self.linked.contains(&leader),
             now: self.now(),
         };
@@ -521,10 +522,6 @@ impl Handler<Serving> for Node {
         assert_eq!(serving.epoch, self.epochs.current, "the epoch is durable before a role serves");
         if self.low {
             self.tell_room();
-        }
-        if self.doubtful {
-            // In step: everything that a leader had is durable here.
-            self.actors.txn_log.do_send(LogOrder::Trust);
         }
         match (&self.state, self.membership()) {
             (State::Leading { .. }, _) => self.settle(ServerState::Leading),

@@ -19,7 +19,7 @@ pub struct Recovered {
     /// The epoch files.
     pub epochs: Epochs,
     /// A transaction may be missing at the end that this server has acknowledged: its vote must not count until
-    /// a leader that others have elected has brought it in step, and [`TxnStore::trust`] has noted that.
+    /// a leader has brought it in step that a quorum of others is with, and [`TxnStore::trust`] has noted that.
     pub doubtful: bool,
     /// The tree has differed from the leader's ([`TxnStore::distrust`]), and no leader's snapshot has replaced it yet.
     /// The log is in order.
@@ -61,7 +61,7 @@ pub trait TxnStore: Send {
     /// How much room is left for the log.
     fn room(&mut self) -> Result<Room, Fault>;
 
-    /// This server is in step with a leader: it lacks nothing any more ([`Recovered::doubtful`]).
+    /// This server is in step with a leader that others are with: it lacks nothing any more ([`Recovered::doubtful`]).
     fn trust(&mut self) -> Result<(), Fault>;
 
     /// The tree is not what the log makes of it: also after a restart only a leader's snapshot will do

@@ -44,7 +44,7 @@ pub enum LogOrder {
     Reset { tenure: Tenure, zxid: Zxid },
     /// Look how much room is left on the disk; answered by Room when writes should stop, or may go on.
     LookAtRoom,
-    /// This server is in step with a leader ([`Recovered::doubtful`]); answered by Trusted.
+    /// Nothing is lacking here any more ([`Recovered::doubtful`]); answered by Trusted.
     Trust,
     /// The tree is not what the log makes of it ([`Recovered::diverged`]): note that until a leader's snapshot has
     /// replaced it. Not answered: nothing is said to a peer before the next Drained.

@@ -256,6 +256,7 @@ impl Learning {
             epochs: Epochs { accepted: Epoch(1), current: Epoch(1) },
             timing: TIMING,
             resync: false,
+            doubtful: false,
             linked: true,
             now: 0,
         };

@@ -86,7 +86,7 @@ fn explore(space: &Space, options: &Options, threads: usize) -> Result<usize, us
         }
         Kind::Zab { bounds, elections, servers } => {
             let (bounds, elections, servers) = (*bounds, *elections, *servers);
-            println!("{}: {servers} servers, {elections:?} may lead, {bounds:?}", space.name);
+            println!("{}: servers: {servers:?}, {elections:?} may lead, {bounds:?}", space.name);
             let (mistake, watched, seen_by) = (options.mistake, None, seen.clone());
             let model = zab::Zab {
                 bounds,

@@ -23,6 +23,8 @@ seen! {
     Ahead: "followers ahead of their leader",
     Torn: "torn appends",
     Synced: "syncs answered",
+    Trusted: "lost disks made good",
+    Observed: "INFORMs",
     RolledOver: "epochs begun without an election",
     Elected: "elections won",
     Joined: "elections joined",

@@ -6,6 +6,7 @@ use stateright::{Checker, HasDiscoveries, Model};
 use zabra_actors::core::mutant::Mutant;
 
 use crate::seen::Seen;
+use crate::zab::Servers::{self, Three, Two, TwoAndObserver};
 use crate::{bounds, election, zab};
 
 /// Small enough for tests without optimizations.
@@ -15,6 +16,7 @@ const SMALL: zab::Bounds = zab::Bounds {
     proposals: 1,
     crashes: 0,
     power_failures: 0,
+    lost_disks: 0,
     breaks: 0,
     silences: 0,
     syncs: 0,
@@ -28,7 +30,7 @@ fn shortest(
     mistake: Option<zab::Mistake>,
     mutant: Option<Mutant>,
     rule: zab::Rule,
-    servers: usize,
+    servers: Servers,
     bounds: zab::Bounds,
 ) -> Option<usize> {
     let model = zab::Zab {
@@ -49,13 +51,13 @@ fn shortest(
 }
 
 /// The mistake breaks the rule.
-fn found(mistake: zab::Mistake, rule: zab::Rule, servers: usize, bounds: zab::Bounds) {
+fn found(mistake: zab::Mistake, rule: zab::Rule, servers: Servers, bounds: zab::Bounds) {
     let steps = shortest(Some(mistake), None, rule, servers, bounds);
     assert!(steps.is_some(), "{mistake:?} does not break {rule:?}");
 }
 
 macro_rules! mistakes {
-    ($($name:ident: $mistake:ident breaks $rule:ident, $servers:literal servers, $bounds:expr;)*) => {
+    ($($name:ident: $mistake:ident breaks $rule:ident, $servers:ident servers, $bounds:expr;)*) => {
         $(#[test]
         fn $name() {
             found(zab::Mistake::$mistake, zab::Rule::$rule, $servers, $bounds);
@@ -65,39 +67,70 @@ macro_rules! mistakes {
 
 mistakes! {
     forgotten_epochs_make_two_leaders_of_one_epoch:
-        EpochsForgotten breaks OneLeader, 3 servers, zab::Bounds { proposals: 0, crashes: 1, ..SMALL };
+        EpochsForgotten breaks OneLeader, Three servers, zab::Bounds { proposals: 0, crashes: 1, ..SMALL };
     a_quorum_of_one_breaks_agreement:
-        QuorumOfOne breaks Agreement, 2 servers, zab::Bounds { proposals: 2, ..SMALL };
+        QuorumOfOne breaks Agreement, Two servers, zab::Bounds { proposals: 2, ..SMALL };
     a_falsified_transaction_is_noticed:
-        Falsified breaks Integrity, 2 servers, SMALL;
+        Falsified breaks Integrity, Two servers, SMALL;
     a_transaction_that_is_left_out_is_noticed:
-        LeftOut breaks PrimaryOrder, 3 servers, zab::Bounds { leads: 1, follows: 2, proposals: 2, ..SMALL };
+        LeftOut breaks PrimaryOrder, Three servers, zab::Bounds { leads: 1, follows: 2, proposals: 2, ..SMALL };
     a_shortened_log_makes_a_leader_that_lacks_something:
-        LogShortened breaks PrimaryIntegrity, 2 servers, zab::Bounds { power_failures: 1, ..SMALL };
+        LogShortened breaks PrimaryIntegrity, Two servers, zab::Bounds { power_failures: 1, ..SMALL };
     epochs_that_are_not_saved_yet_are_not_announced:
-        EpochsSavedTooEarly breaks Epochs, 2 servers, SMALL;
+        EpochsSavedTooEarly breaks Epochs, Two servers, SMALL;
     forgotten_epochs_are_noticed:
-        EpochsForgotten breaks Epochs, 2 servers, zab::Bounds { crashes: 1, ..SMALL };
+        EpochsForgotten breaks Epochs, Two servers, zab::Bounds { crashes: 1, ..SMALL };
     a_log_above_the_forgotten_epoch_is_noticed:
-        EpochsForgotten breaks LogEpoch, 2 servers, zab::Bounds { crashes: 1, ..SMALL };
+        EpochsForgotten breaks LogEpoch, Two servers, zab::Bounds { crashes: 1, ..SMALL };
     an_ack_before_the_sync_is_noticed:
-        SyncedTooEarly breaks Durable, 2 servers, SMALL;
+        SyncedTooEarly breaks Durable, Two servers, SMALL;
     an_epoch_before_its_history_is_noticed:
-        EpochsBeforeLog breaks TakenOver, 3 servers, zab::Bounds { follows: 2, power_failures: 1, ..SMALL };
+        EpochsBeforeLog breaks TakenOver, Three servers, zab::Bounds { follows: 2, power_failures: 1, ..SMALL };
     what_is_applied_too_early_is_on_no_quorum:
-        AppliedTooEarly breaks Quorum, 2 servers, SMALL;
+        AppliedTooEarly breaks Quorum, Two servers, SMALL;
     an_ack_before_the_sync_commits_what_no_quorum_has:
-        SyncedTooEarly breaks Quorum, 2 servers, SMALL;
+        SyncedTooEarly breaks Quorum, Two servers, SMALL;
     an_ack_without_that_of_newleader_is_noticed:
-        NewLeaderUnacknowledged breaks NewLeaderFirst, 3 servers, zab::Bounds { leads: 1, follows: 2, ..SMALL };
+        NewLeaderUnacknowledged breaks NewLeaderFirst, Three servers, zab::Bounds { leads: 1, follows: 2, ..SMALL };
     a_sync_that_asks_nobody_is_noticed:
-        SyncUnasked breaks Sync, 3 servers, zab::Bounds { leads: 1, follows: 2, syncs: 1, ..SMALL };
+        SyncUnasked breaks Sync, Three servers, zab::Bounds { leads: 1, follows: 2, syncs: 1, ..SMALL };
     a_wrong_tree_that_is_not_replaced_is_noticed:
-        ResyncForgotten breaks RightTree, 2 servers, zab::Bounds { divergences: 1, ..SMALL };
+        ResyncForgotten breaks RightTree, Two servers, zab::Bounds { divergences: 1, ..SMALL };
+    an_observer_that_votes_is_no_quorum:
+        ObserverVotes breaks Quorum, TwoAndObserver servers, SMALL;
+    a_lost_promise_gives_two_leaders_the_same_epoch:
+        LossUnnoticed breaks OneLeader, Three servers, zab::Bounds { proposals: 0, lost_disks: 1, ..SMALL };
     a_hole_in_the_proposals_stops_the_leader:
-        HoleProposed breaks Assertions, 2 servers, SMALL;
+        HoleProposed breaks Assertions, Two servers, SMALL;
     without_time_outs_there_is_no_progress:
-        NoTime breaks Progress, 3 servers, SMALL;
+        NoTime breaks Progress, Three servers, SMALL;
+}
+
+/// A server that has lost its disk, and with it the promise that has deposed a leader, comes to just that leader. If it
+/// got its vote back there, two leaders would commit side by side. Elections would not send it there; but safety must
+/// not depend on them.
+#[test]
+fn a_deposed_leader_gives_nobody_a_vote() {
+    use zab::Action::{Break, Follow, Lead, LoseDisk, Propose};
+    let bounds = zab::Bounds { follows: 4, proposals: 2, breaks: 1, lost_disks: 1, ..SMALL };
+    let play = |mistake, end: &[zab::Action]| {
+        let model = zab::Zab {
+            bounds,
+            elections: zab::Elections::Any,
+            servers: Three,
+            mistake,
+            mutant: None,
+            watched: Some(zab::Rule::Agreement),
+            settles: false,
+            seen: Arc::new(Seen::default()),
+        };
+        let deposed = [Lead(2), Follow(1, 2), Break(1, 2), Lead(1), Follow(0, 1), Propose(1)].as_slice();
+        model.play(&[deposed, [LoseDisk(1), Follow(1, 2)].as_slice(), end].concat())
+    };
+    let agreement = Some(zab::Rule::Agreement);
+    assert_eq!(play(Some(zab::Mistake::TrustedUnasked), &[Follow(1, 2), Propose(2)]), agreement);
+    // It observes that leader, still without a vote, and what is proposed is not committed.
+    assert_eq!(play(None, &[Propose(2)]), None);
 }
 
 /// Historic mistakes within the cores, as far as they do harm within bounds that are so small.
@@ -105,10 +138,10 @@ mistakes! {
 fn historic_mistakes_are_found() {
     let one_leader = zab::Bounds { leads: 1, follows: 2, ..SMALL };
     for (mutant, rule, servers, bounds) in [
-        (Mutant::PromiseBeforeSave, zab::Rule::Epochs, 2, SMALL),
-        (Mutant::CountsUnsynced, zab::Rule::Quorum, 2, SMALL),
-        (Mutant::AckBeforeLog, zab::Rule::TakenOver, 2, zab::Bounds { power_failures: 1, ..SMALL }),
-        (Mutant::AckBeforeNewLeader, zab::Rule::NewLeaderFirst, 3, one_leader),
+        (Mutant::PromiseBeforeSave, zab::Rule::Epochs, Two, SMALL),
+        (Mutant::CountsUnsynced, zab::Rule::Quorum, Two, SMALL),
+        (Mutant::AckBeforeLog, zab::Rule::TakenOver, Two, zab::Bounds { power_failures: 1, ..SMALL }),
+        (Mutant::AckBeforeNewLeader, zab::Rule::NewLeaderFirst, Three, one_leader),
     ] {
         let steps = shortest(None, Some(mutant), rule, servers, bounds);
         assert!(steps.is_some(), "{mutant:?} does not break {rule:?}");
@@ -119,7 +152,7 @@ fn historic_mistakes_are_found() {
 fn without_a_mistake_nothing_is_found() {
     let bounds = zab::Bounds { crashes: 1, ..SMALL };
     for rule in [zab::Rule::Durable, zab::Rule::Progress] {
-        assert_eq!(shortest(None, None, rule, 2, bounds), None);
+        assert_eq!(shortest(None, None, rule, Two, bounds), None);
     }
 }
 

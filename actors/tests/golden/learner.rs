@@ -29,6 +29,7 @@ impl LearnerSubject {
             epochs: words.epochs(),
             timing: TIMING,
             resync: words.has("resync"),
+            doubtful: words.has("doubtful"),
             linked: !words.has("unlinked"),
             now: self.now,
         };

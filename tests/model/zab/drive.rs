@@ -99,6 +99,10 @@ impl<'a> Drive<'a> {
                 self.crash(at, written);
             }
             Action::Start(at) => self.start(at),
+            Action::LoseDisk(at) => {
+                spent.lost_disks += 1;
+                self.lose_disk(at);
+            }
             Action::PowerFailure => {
                 spent.power_failures += 1;
                 let running: Vec<usize> = (0..3).filter(|at| self.world.exists(*at)).collect();
@@ -151,8 +155,20 @@ impl<'a> Drive<'a> {
             }
         }
         let Some(last) = self.world.ghosts.committed.last().cloned() else { return };
-        let holders = (0..3).filter(|at| self.world.servers[*at].disk.holds(&last)).count();
-        self.must(holders >= 2, Rule::Quorum, || format!("{last:?} is committed and on {holders} disks"));
+        self.must_be_on_a_quorum(&last);
+    }
+
+    /// Observers have no part in a quorum. Nor has who lost its disk, until it is in step; what it held before may be
+    /// gone.
+    fn must_be_on_a_quorum(&mut self, committed: &Arc<Entry>) {
+        let participants = || self.world.servers.iter().filter(|server| server.is_participant());
+        let holders = participants().filter(|server| server.disk.holds(committed)).count();
+        let lost =
+            participants().filter(|server| server.disk.doubtful && !server.disk.holds(committed)).count();
+        let quorum = participants().count() / 2 + 1;
+        self.must(holders + lost >= quorum, Rule::Quorum, || {
+            format!("{committed:?} is committed and on {holders} disks")
+        });
     }
 
     /// A disk has changed.

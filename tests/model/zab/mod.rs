@@ -22,7 +22,7 @@ use std::sync::Arc;
 use stateright::{Model, Property};
 use zabra_actors::core::leader::Timing;
 use zabra_actors::core::mutant::{self, Mutant};
-use zabra_actors::types::{Envelope, EpochLength, Millis, Sid};
+use zabra_actors::types::{Envelope, Epoch, EpochLength, Membership, Millis, Sid};
 
 use crate::seen::Seen;
 use crate::story::Trail;
@@ -49,6 +49,8 @@ pub struct Bounds {
     pub crashes: u8,
     /// All servers crash at once, and start.
     pub power_failures: u8,
+    /// A server crashes and loses its disk; it starts again, knowing that, with an empty one.
+    pub lost_disks: u8,
     /// A link breaks.
     pub breaks: u8,
     /// A role hears nothing for longer than all limits.
@@ -61,6 +63,30 @@ pub struct Bounds {
     pub divergences: u8,
     /// An epoch has so many transactions; without, more than are proposed.
     pub epoch_length: Option<u32>,
+}
+
+/// Who is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Servers {
+    /// Two of three participants; the third never starts.
+    Two,
+    /// Three participants.
+    Three,
+    /// Two participants, and an observer.
+    TwoAndObserver,
+}
+
+impl Servers {
+    fn running(self) -> usize {
+        if self == Servers::Two { 2 } else { 3 }
+    }
+
+    fn membership(self, at: usize) -> Membership {
+        match self {
+            Servers::TwoAndObserver if at == 2 => Membership::Observer,
+            _ => Membership::Participant,
+        }
+    }
 }
 
 /// Who may take itself for elected.
@@ -99,6 +125,12 @@ pub enum Mistake {
     SyncUnasked,
     /// A server whose tree is wrong takes any plan, not just a SNAP.
     ResyncForgotten,
+    /// Servers take an observer for a participant.
+    ObserverVotes,
+    /// A server that has lost its disk does not know it, and votes.
+    LossUnnoticed,
+    /// It knows, and votes as soon as it is in step with some leader, deposed or not.
+    TrustedUnasked,
     /// A zxid is left out by the leader.
     HoleProposed,
     /// Clocks stand still: nobody loses patience.
@@ -109,8 +141,7 @@ pub enum Mistake {
 pub struct Zab {
     pub bounds: Bounds,
     pub elections: Elections,
-    /// Servers that run in the beginning; others do not exist. Two of three are a quorum, too.
-    pub servers: usize,
+    pub servers: Servers,
     pub mistake: Option<Mistake>,
     /// A historic mistake within the cores.
     pub mutant: Option<Mutant>,
@@ -152,6 +183,7 @@ pub enum Action {
     },
     Start(usize),
     PowerFailure,
+    LoseDisk(usize),
 }
 
 /// All servers, what is under way between them, and what happened so far.
@@ -178,9 +210,9 @@ fn print_of(value: &impl Hash) -> u64 {
 }
 
 impl World {
-    fn new(running: usize) -> World {
-        let mut servers = [0, 1, 2].map(Server::new);
-        servers.iter_mut().take(running).for_each(Server::start);
+    fn new(who: Servers) -> World {
+        let mut servers = [0, 1, 2].map(|at| Server::new(at, who.membership(at)));
+        servers.iter_mut().take(who.running()).for_each(Server::start);
         let ghosts = Ghosts::default();
         World {
             prints: [0, 1, 2].map(|i| print_of(&servers[i])),
@@ -222,9 +254,11 @@ impl World {
             Action::Follow(a, b) | Action::Break(a, b) => &[*a, *b],
             _ => return true,
         };
-        let lowest = (0..3).filter(|i| self.untouched[*i] && named.contains(i)).min();
-        let greater = |low| (low + 1..3).filter(|i| self.exists(*i) && self.untouched[*i]);
-        lowest.is_none_or(|low| greater(low).all(|i| named.contains(&i)))
+        let alike = |a: usize, b: usize| self.servers[a].membership == self.servers[b].membership;
+        let greater =
+            |low| (low + 1..3).filter(move |i| self.exists(*i) && self.untouched[*i] && alike(low, *i));
+        let mut fresh = named.iter().filter(|i| self.untouched[**i]);
+        fresh.all(|low| greater(*low).all(|i| named.contains(&i)))
     }
 
     fn touch(&mut self, action: Action) {
@@ -379,7 +413,7 @@ impl Zab {
         };
         match &process.role {
             Role::Looking(_) => {
-                if spent.leads < bounds.leads && self.may_lead(world, at) {
+                if spent.leads < bounds.leads && server.votes() && self.may_lead(world, at) {
                     actions.push(Action::Lead(at));
                 }
                 if spent.follows < bounds.follows {
@@ -426,6 +460,10 @@ impl Zab {
             };
             actions.extend((0..torn).map(|written| Action::Crash { at, written }));
         }
+        let holds_something = server.disk.epochs.accepted > Epoch(0);
+        if spent.lost_disks < bounds.lost_disks && server.is_participant() && holds_something {
+            actions.push(Action::LoseDisk(at));
+        }
     }
 
     fn wire_actions(&self, world: &World, at: usize, peer: usize, actions: &mut Vec<Action>) {
@@ -446,7 +484,7 @@ impl Zab {
 
     fn may_lead(&self, world: &World, at: usize) -> bool {
         let rank = |i: usize| (world.servers[i].disk.epochs.current, world.servers[i].disk.last());
-        let others = || (0..3).filter(|i| *i != at && world.servers[*i].process.is_some());
+        let others = || (0..3).filter(|i| *i != at && world.servers[*i].votes());
         self.elections == Elections::Any || others().any(|other| rank(at) >= rank(other))
     }
 

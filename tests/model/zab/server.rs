@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes};
 use zabra_actors::core::history::History;
 use zabra_actors::core::leader::Leader;
 use zabra_actors::core::learner::Learner;
-use zabra_actors::types::{Entry, Epoch, Epochs, Millis, Packet, Tenure, Zxid};
+use zabra_actors::types::{Entry, Epoch, Epochs, Membership, Millis, Packet, Tenure, Zxid};
 
 pub type Entries = Vec<Arc<Entry>>;
 
@@ -26,6 +26,8 @@ pub struct Disk {
     pub epochs: Epochs,
     /// A note that the tree is wrong.
     pub diverged: bool,
+    /// It was lost, and no leader has brought its server into step since.
+    pub doubtful: bool,
 }
 
 impl Disk {
@@ -83,6 +85,8 @@ pub enum Order {
     },
     /// Note that the tree is wrong.
     Distrust,
+    /// Note that nothing is lacking any more.
+    Trust,
 }
 
 /// A snapshot on its way to a learner: the tree as it was when it was asked for.
@@ -109,6 +113,8 @@ pub struct Process {
     pub epochs: Epochs,
     /// The tree is known to differ from the leader's.
     pub diverged: bool,
+    /// What was promised and acknowledged may be forgotten: until it is in step, this server is an observer.
+    pub doubtful: bool,
     /// Learners that came before this server leads.
     pub early: BTreeMap<usize, (Tenure, Packet)>,
     /// What is applied, in order.
@@ -131,6 +137,7 @@ pub struct Process {
 
 #[derive(Clone, Hash)]
 pub struct Server {
+    pub membership: Membership,
     pub disk: Disk,
     /// The newest tenure given out; the wall clock's part, so it survives.
     pub tenure: Tenure,
@@ -140,8 +147,8 @@ pub struct Server {
 
 impl Server {
     /// Tenures of different servers are different: three by three.
-    pub fn new(index: usize) -> Server {
-        Server { disk: Disk::default(), tenure: Tenure(index as u64), now: 0, process: None }
+    pub fn new(index: usize, membership: Membership) -> Server {
+        Server { membership, disk: Disk::default(), tenure: Tenure(index as u64), now: 0, process: None }
     }
 
     pub fn owner(tenure: Tenure) -> usize {
@@ -155,6 +162,15 @@ impl Server {
 
     pub fn process(&mut self) -> &mut Process {
         self.process.as_mut().expect("it runs")
+    }
+
+    pub fn is_participant(&self) -> bool {
+        self.membership == Membership::Participant
+    }
+
+    /// Has it a vote now?
+    pub fn votes(&self) -> bool {
+        self.is_participant() && self.process.as_ref().is_some_and(|process| !process.doubtful)
     }
 
     pub fn is_looking(&self) -> bool {
@@ -175,6 +191,7 @@ impl Server {
             tenure: self.tenure,
             epochs: self.disk.epochs,
             diverged: self.disk.diverged,
+            doubtful: self.disk.doubtful,
             early: BTreeMap::new(),
             tree,
             serving: None,

@@ -4,6 +4,9 @@
 //! newest log leads, as an election would have it, and the others follow. All that is sent arrives, and all that is
 //! ordered is done. Then one more transaction must reach everybody.
 
+#[cfg(test)]
+use stateright::Model as _;
+
 use super::drive::Drive;
 use super::server::Role;
 use super::{Action, Rule, World, Zab};
@@ -28,6 +31,26 @@ impl Zab {
         } else {
             self.seen.note(What::Settled);
         }
+    }
+}
+
+#[cfg(test)]
+impl Zab {
+    /// What a story breaks: each event happens, and all that comes of it until everything is at rest.
+    pub fn play(&self, story: &[Action]) -> Option<Rule> {
+        let mut world = World::new(self.servers);
+        for event in story {
+            let mut possible = Vec::new();
+            self.actions(&world, &mut possible);
+            assert!(possible.contains(event), "{event:?} is not possible: {world:?}");
+            let mut drive = Drive::new(self, &mut world, &self.seen);
+            drive.act(*event);
+            assert!(drive.run_to_rest(), "it comes to no rest");
+            if let Some(broken) = &world.broken {
+                return Some(broken.rule);
+            }
+        }
+        None
     }
 }
 
@@ -129,7 +152,8 @@ impl Drive<'_> {
             let disk = &self.world.servers[**at].disk;
             (disk.epochs.current, disk.last(), **at)
         };
-        let leader = *all.iter().max_by_key(rank).expect("there are servers");
+        let voters = all.iter().filter(|at| self.world.servers[**at].votes());
+        let leader = *voters.max_by_key(rank).expect("there are participants that have lost nothing");
         if all.iter().any(|at| !self.world.servers[*at].is_looking()) {
             return;
         }

@@ -14,6 +14,8 @@ pub(super) struct Broadcast {
     pub(super) common: Common,
     /// Own syncs on their way to the leader and back.
     syncs: usize,
+    /// Before them, one of this server's own: see [`super::Start::doubtful`].
+    asks_for_trust: bool,
     /// The leader moves on to its next epoch.
     rollover: Option<Rollover>,
 }
@@ -30,10 +32,14 @@ impl Broadcast {
         if let Err(reason) = common.commit(committed, out) {
             return State::over(common, reason, out);
         }
-        let phase = Broadcast { common, syncs: 0, rollover: None };
+        let asks_for_trust = common.doubtful;
+        let phase = Broadcast { common, syncs: 0, asks_for_trust, rollover: None };
         let reason = format!("in step with the leader, all up to {committed} is committed");
         let epoch = phase.in_step(reason, out);
         out.push(Effect::Serve { epoch, leader: phase.common.leader });
+        if phase.asks_for_trust {
+            out.push(Effect::Send(Packet::Sync));
+        }
         phase.into()
     }
 
@@ -124,6 +130,12 @@ impl Broadcast {
             // The leader lives, and wants to know who of the clients does.
             Packet::Ping { number, .. } => {
                 out.push(Effect::CollectTouched { number });
+                Ok(())
+            }
+            // A quorum was with this leader when this server was in step with it: no promise that is forgotten here has
+            // made another one.
+            Packet::Sync if std::mem::take(&mut self.asks_for_trust) => {
+                out.push(Effect::Trust);
                 Ok(())
             }
             // Everything that was proposed before an own sync has come by this link.

@@ -14,6 +14,8 @@ pub(super) struct Common {
     pub(super) timing: Timing,
     /// Only a SNAP will do.
     pub(super) resync: bool,
+    /// What was promised or acknowledged here may be forgotten.
+    pub(super) doubtful: bool,
     /// Is there a connection to the leader?
     pub(super) linked: bool,
     /// The time of the last packet or tick.
@@ -33,12 +35,14 @@ pub(super) struct Common {
 
 impl Common {
     pub(super) fn new(start: Start) -> Common {
-        let Start { leader, membership, tenure: _, history, epochs, timing, resync, linked, now } = start;
+        let Start { leader, membership, tenure: _, history, epochs, timing, resync, doubtful, linked, now } =
+            start;
         Common {
             leader,
             membership,
             timing,
             resync,
+            doubtful,
             linked,
             now,
             heard: now,

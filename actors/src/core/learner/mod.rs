@@ -20,6 +20,9 @@
 //! - A leader whose epoch is used up takes its learners along into the next one (`rollover`).
 //! - A server whose tree has turned out to differ from the leader's promises and votes as before, by its log, which
 //!   is in order; but it takes nothing from its next leader but a SNAP.
+//! - A server that may have forgotten what it has promised is an observer. That it is in step with a leader is not enough
+//!   to end this: the leader may be deposed, by promises that this server has forgotten, and not know it yet. So first
+//!   it asks for a sync of its own: the answer says that a quorum of the others was with this leader after it came.
 //! - StandDown is the last effect. The history handed back holds what the disk will hold when it has done all
 //!   it was told to, but for an installation that is under way.
 //!
@@ -61,6 +64,8 @@ pub struct Start {
     pub timing: Timing,
     /// The tree is not what the log makes of it: only a SNAP brings this server into step.
     pub resync: bool,
+    /// Something may be missing that this server has promised or acknowledged. So it is an observer, until Trust.
+    pub doubtful: bool,
     /// Is there a connection to the leader right now? If not, LinkUp will say so.
     pub linked: bool,
     /// Now.
@@ -132,6 +137,8 @@ pub enum Effect {
     Serve { epoch: Epoch, leader: Sid },
     /// In step with it in its next epoch.
     GoOn { epoch: Epoch },
+    /// This server lacks nothing any more that others rely on: make a note of it.
+    Trust,
     /// The oldest own sync is done.
     SyncDone,
     /// The leader's word on a session.

@@ -92,8 +92,18 @@ impl World {
         let process = server.process.as_mut().expect("is looking");
         let linked = process.linked.contains(&leader);
         let (epochs, resync, timing) = (process.epochs, process.diverged, TIMING);
-        let start =
-            learner::Start { leader, membership, tenure, history, epochs, timing, resync, linked, now };
+        let start = learner::Start {
+            leader,
+            membership,
+            tenure,
+            history,
+            epochs,
+            timing,
+            resync,
+            doubtful: false, // no disk is lost here
+            linked,
+            now,
+        };
         let mut effects = Vec::new();
         let learner = learner::Learner::new(start, &mut effects);
         process.state = State::Learning { learner: Box::new(learner), leader, tenure };
@@ -284,6 +294,7 @@ impl World {
             }
             learner::Effect::StandDown { reason } => self.stand_down(sid, &reason),
             learner::Effect::SyncDone => self.synced(sid),
+            learner::Effect::Trust => unreachable!("no disk is lost here"),
             learner::Effect::Revalidated { .. }
             | learner::Effect::RefuseWrites(_)
             | learner::Effect::Expect { .. } => {}

@@ -76,6 +76,12 @@ impl Drive<'_> {
                 self.step_learner(at, learner::Input::Truncated { zxid: to });
             }
             Order::Distrust => server.disk.diverged = true,
+            Order::Trust => {
+                self.seen.note(What::Trusted);
+                server.disk.doubtful = false;
+                server.process().doubtful = false;
+                self.step_learner(at, learner::Input::Rejoin);
+            }
             Order::Store(piece) => {
                 server.process().receiving.extend(&piece);
                 self.step_learner(at, learner::Input::Stored { pieces: 1 });
@@ -83,8 +89,9 @@ impl Drive<'_> {
             Order::Install { zxid } => {
                 let content = decode(std::mem::take(&mut server.process().receiving));
                 assert_eq!(last_of(&content), zxid, "the snapshot is where SNAP says");
-                let epochs = server.disk.epochs;
-                server.disk = Disk { snapshot: content.clone(), log: Vec::new(), epochs, diverged: false };
+                let Disk { epochs, doubtful, .. } = server.disk;
+                let (snapshot, log) = (content.clone(), Vec::new());
+                server.disk = Disk { snapshot, log, epochs, diverged: false, doubtful };
                 let process = server.process();
                 process.diverged = false;
                 process.tree = content;
@@ -132,6 +139,13 @@ impl Drive<'_> {
             self.world.wires.cut(at, peer);
             self.world.wires.notice(at, peer);
         }
+    }
+
+    /// As with `zabra data repair --resync`: there is nothing left but a note that something was there.
+    pub(super) fn lose_disk(&mut self, at: usize) {
+        self.crash(at, 0);
+        let doubtful = self.model.mistake != Some(Mistake::LossUnnoticed);
+        self.world.server(at).disk = Disk { doubtful, ..Disk::default() };
     }
 
     pub(super) fn start(&mut self, at: usize) {

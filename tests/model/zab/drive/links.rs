@@ -9,7 +9,10 @@ use crate::zab::{LONG_MS, Mistake, Zab};
 
 /// A learner that comes before its leader knows that it leads is remembered, and so is its leaving.
 pub fn may_be_early(envelope: &Envelope) -> bool {
-    matches!(envelope.packet, Packet::FollowerInfo { .. } | Packet::Goodbye { .. })
+    matches!(
+        envelope.packet,
+        Packet::FollowerInfo { .. } | Packet::ObserverInfo { .. } | Packet::Goodbye { .. }
+    )
 }
 
 impl Drive<'_> {
@@ -37,8 +40,10 @@ impl Drive<'_> {
                 }
                 self.step_learner(to, learner::Input::Packet { now, packet });
             }
-            (Role::Learning { .. }, Packet::FollowerInfo { .. }) => self.send_away(to, from, tenure),
-            (Role::Looking(_), packet @ Packet::FollowerInfo { .. }) => {
+            (Role::Learning { .. }, Packet::FollowerInfo { .. } | Packet::ObserverInfo { .. }) => {
+                self.send_away(to, from, tenure);
+            }
+            (Role::Looking(_), packet @ (Packet::FollowerInfo { .. } | Packet::ObserverInfo { .. })) => {
                 process.early.insert(from, (tenure, packet));
             }
             (_, Packet::Goodbye { .. }) if process.early.get(&from).is_some_and(|it| it.0 == tenure) => {

@@ -16,8 +16,19 @@ use crate::zab::server::{Order, Process, Role, Stream, last_of};
 use crate::zab::{Mistake, Rule, TIMING, Zab};
 
 impl Drive<'_> {
-    fn ensemble(at: usize) -> Ensemble {
-        Ensemble::majority(Zab::sid(at), &[Sid(1), Sid(2), Sid(3)], &[])
+    fn ensemble(&self, at: usize) -> Ensemble {
+        let of = |membership| (0..3).filter(move |i| self.membership(*i) == membership).map(Zab::sid);
+        let participants: Vec<Sid> = of(Membership::Participant).collect();
+        let observers: Vec<Sid> = of(Membership::Observer).collect();
+        Ensemble::majority(Zab::sid(at), &participants, &observers)
+    }
+
+    /// What all servers take it for.
+    fn membership(&self, at: usize) -> Membership {
+        match self.model.mistake {
+            Some(Mistake::ObserverVotes) => Membership::Participant,
+            _ => self.world.servers[at].membership,
+        }
     }
 
     fn take_history(process: &mut Process) -> History {
@@ -45,12 +56,12 @@ impl Drive<'_> {
 
     pub(super) fn lead(&mut self, at: usize) {
         let (_, history) = self.begin(at);
-        let mut ensemble = Drive::ensemble(at);
+        let mut ensemble = self.ensemble(at);
         if self.model.mistake == Some(Mistake::QuorumOfOne) {
             let me = ensemble.me;
             ensemble.members.iter_mut().filter(|(sid, _)| **sid != me).for_each(|(_, it)| it.weight = 0);
         }
-        let peers = (0..self.world.servers.len()).filter(|peer| *peer != at);
+        let peers = (0..3).filter(|peer| *peer != at);
         let linked =
             peers.filter(|peer| self.world.wires.end(at, *peer) != End::Down).map(Zab::sid).collect();
         let server = self.world.server(at);
@@ -73,16 +84,18 @@ impl Drive<'_> {
         let linked = self.world.wires.end(at, leader) != End::Down;
         let server = self.world.server(at);
         let now = server.now;
-        let (epochs, diverged) = (server.process().epochs, server.process().diverged);
+        let Process { epochs, diverged, doubtful, .. } = *server.process();
         let resync = diverged && self.model.mistake != Some(Mistake::ResyncForgotten);
+        let membership = if doubtful { Membership::Observer } else { self.membership(at) };
         let start = learner::Start {
             leader: Zab::sid(leader),
-            membership: Membership::Participant,
+            membership,
             tenure,
             history,
             epochs,
             timing: TIMING,
             resync,
+            doubtful,
             linked,
             now,
         };
@@ -162,10 +175,9 @@ impl Drive<'_> {
                 let established = leader.phase() == Phase::Broadcast;
                 let last = entries.last().expect("a commit commits").clone();
                 self.apply(at, entries);
-                let holders = (0..3).filter(|i| self.world.servers[*i].disk.holds(&last)).count();
-                self.must(!established || holders >= 2, Rule::Quorum, || {
-                    format!("{last:?} is committed and on {holders} disks")
-                });
+                if established {
+                    self.must_be_on_a_quorum(&last);
+                }
             }
             leader::Effect::Serve { epoch } | leader::Effect::GoOn { epoch } => self.established(at, epoch),
             leader::Effect::Phase { phase: Phase::Synchronization, epoch, .. } => {
@@ -224,6 +236,7 @@ impl Drive<'_> {
             Packet::Diff { .. } => self.seen.note(What::Diff),
             Packet::Trunc { .. } => self.seen.note(What::Trunc),
             Packet::Snap { .. } => self.seen.note(What::Snap),
+            Packet::Inform(_) => self.seen.note(What::Observed),
             _ => {}
         }
         for (peer, tenure) in to {
@@ -261,11 +274,16 @@ impl Drive<'_> {
                 let process = self.world.server(at).process();
                 process.serving = Some(0);
                 let diverged = process.diverged;
+                let doubtful = process.doubtful;
                 self.must(!diverged, Rule::RightTree, || format!("server {} serves", at + 1));
+                if doubtful && self.model.mistake == Some(Mistake::TrustedUnasked) {
+                    self.order(at, Order::Trust);
+                }
             }
             learner::Effect::CollectTouched { number } => {
                 self.step_learner(at, learner::Input::Touched { number, sessions: Vec::new() });
             }
+            learner::Effect::Trust => self.order(at, Order::Trust),
             learner::Effect::StandDown { .. } => self.stand_down(at),
             learner::Effect::SyncDone => self.sync_done(at),
             learner::Effect::Commit(_)

@@ -1,5 +1,5 @@
 //! The Node actor: the supervisor of one server, and the junction of everything that comes from outside
-//! the roles: peers' packets, links, finished disk work, time.
+//! the roles: peers' packets and links (`peers`), finished disk work (`disk`), time.
 //!
 //! ```text
 //!             Recovered            Elected                     RoleEnded              Drained
@@ -15,13 +15,14 @@
 
 mod disk;
 mod divergence;
+mod peers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use slog::{Logger, debug, info, o, warn};
+use slog::{Logger, debug, info, o};
 
 use crate::core::history::History;
 use crate::core::leader::Timing;
@@ -30,7 +31,6 @@ use crate::core::quorum::Ensemble;
 use crate::core::tree::Tree;
 use crate::core::{election, leader, learner, sessions};
 use crate::election::{Elected, Election};
-use crate::handle::FromPeer;
 use crate::leader::Leader;
 use crate::learner::{Follower, LearnerAddr, Observer};
 use crate::ports::{OnFault, PeerLinks, WallClock, Witness};
@@ -41,9 +41,7 @@ use crate::snapshotter::{SnapDone, SnapOrder, Snapshotter};
 use crate::stats::Stats;
 use crate::turn::{Halt, Meter, Monotonic, Pause, Turns, work_in_turns};
 use crate::txn_log::{LogDone, LogOrder, TxnLog};
-use crate::types::{
-    Envelope, EpochLength, Epochs, Membership, Millis, Packet, Phase, ServerState, Sid, Tenure, Zxid,
-};
+use crate::types::{EpochLength, Epochs, Membership, Millis, Packet, Phase, ServerState, Sid, Tenure, Zxid};
 use divergence::Trust;
 
 /// How often the roles, the election and the session tracker are told the time.
@@ -290,95 +288,6 @@ impl Node {
         self.settle(state);
     }
 
-    /// A learner has taken this server for the leader, and it is not.
-    fn send_away(&self, to: Sid, tenure: Tenure) {
-        let reason = format!("server {} does not lead", self.setup.ensemble.me);
-        self.setup.links.send(&[(to, tenure)], &Packet::Goodbye { reason });
-    }
-
-    fn packet(&mut self, from: Sid, envelope: Envelope) {
-        let now = self.now();
-        let Envelope { tenure, packet } = envelope;
-        if let Packet::Notification(notification) = packet {
-            return self.actors.election.do_send(election::Input::Notification { now, from, notification });
-        }
-        match &self.state {
-            State::Leading { leader, .. } => {
-                leader.do_send(leader::Input::Packet { now, from, tenure, packet });
-            }
-            State::Learning { learner, leader, tenure: own } if *leader == from && *own == tenure => {
-                learner.tell(learner::Input::Packet { now, packet });
-            }
-            _ => self.unexpected(from, tenure, packet),
-        }
-    }
-
-    /// A packet that is not for the role: of a learner that is early or wrong, or of a tenure that is over.
-    fn unexpected(&mut self, from: Sid, tenure: Tenure, packet: Packet) {
-        match packet {
-            Packet::FollowerInfo { .. } | Packet::ObserverInfo { .. } => match self.state {
-                State::Learning { .. } => self.send_away(from, tenure),
-                _ => drop(self.early.insert(from, (tenure, packet))),
-            },
-            Packet::Goodbye { .. } if self.early.get(&from).is_some_and(|(early, _)| *early == tenure) => {
-                self.early.remove(&from);
-            }
-            other => debug!(self.log, "dropped a packet of a stay that is over";
-                "from" => %from, "packet" => ?other),
-        }
-    }
-
-    fn link_up(&mut self, peer: Sid) {
-        info!(self.log, "link up"; "peer" => %peer);
-        let now = self.now();
-        self.linked.insert(peer);
-        self.actors.election.do_send(election::Input::LinkUp { now, peer });
-        match &self.state {
-            State::Leading { leader, .. } => leader.do_send(leader::Input::LinkUp { peer }),
-            State::Learning { learner, leader, .. } if *leader == peer => {
-                learner.tell(learner::Input::LinkUp { now });
-            }
-            _ => {}
-        }
-    }
-
-    fn link_down(&mut self, peer: Sid) {
-        warn!(self.log, "link down"; "peer" => %peer);
-        let now = self.now();
-        self.linked.remove(&peer);
-        self.early.remove(&peer);
-        self.actors.election.do_send(election::Input::LinkDown { now, peer });
-        match &self.state {
-            State::Leading { leader, .. } => leader.do_send(leader::Input::LinkDown { peer }),
-            State::Learning { learner, leader, .. } if *leader == peer => {
-                learner.tell(learner::Input::LinkDown);
-            }
-            _ => {}
-        }
-    }
-
-    /// Hands finished disk work to the role that ordered it, if it still lives.
-    fn answer_role(
-        &self,
-        tenure: Tenure,
-        to_leader: Option<leader::Input>,
-        to_learner: Option<learner::Input>,
-    ) {
-        match &self.state {
-            State::Leading { leader, tenure: own } if *own == tenure => {
-                to_leader.into_iter().for_each(|input| leader.do_send(input));
-            }
-            State::Learning { learner, tenure: own, .. } if *own == tenure => {
-                to_learner.into_iter().for_each(|input| learner.tell(input));
-            }
-            _ => {}
-        }
-    }
-
-    fn install(&self, tree: Box<Tree>) {
-        self.actors.replica.do_send(FromNode::Install(tree));
-    }
-
     fn role_ended(&mut self, ended: RoleEnded) {
         let own = match &self.state {
             State::Leading { tenure, .. } | State::Learning { tenure, .. } => *tenure,
@@ -475,21 +384,6 @@ impl Actor for Node {
 impl Turns for Node {
     fn end_of_turn(&mut self, _: &mut Self::Context) {
         self.meter.end_of_turn();
-    }
-}
-
-impl Handler<FromPeer> for Node {
-    type Result = ();
-
-    fn handle(&mut self, message: FromPeer, _: &mut Self::Context) {
-        self.meter.message();
-        match message {
-            FromPeer::LinkUp(peer) => self.link_up(peer),
-            FromPeer::LinkDown(peer) => self.link_down(peer),
-            FromPeer::Packets(from, envelopes) => {
-                envelopes.into_iter().for_each(|envelope| self.packet(from, envelope));
-            }
-        }
     }
 }
 

@@ -3,7 +3,9 @@
 use slog::info;
 
 use super::{Node, State};
+use crate::core::tree::Tree;
 use crate::core::{leader, learner};
+use crate::replica::FromNode;
 use crate::snapshotter::SnapDone;
 use crate::txn_log::{LogDone, LogOrder};
 use crate::types::{Membership, Tenure, Zxid};
@@ -111,5 +113,27 @@ impl Node {
             unreachable!("the log is drained only between roles")
         };
         self.look(history);
+    }
+
+    /// Hands finished disk work to the role that ordered it, if it still lives.
+    fn answer_role(
+        &self,
+        tenure: Tenure,
+        to_leader: Option<leader::Input>,
+        to_learner: Option<learner::Input>,
+    ) {
+        match &self.state {
+            State::Leading { leader, tenure: own } if *own == tenure => {
+                to_leader.into_iter().for_each(|input| leader.do_send(input));
+            }
+            State::Learning { learner, tenure: own, .. } if *own == tenure => {
+                to_learner.into_iter().for_each(|input| learner.tell(input));
+            }
+            _ => {}
+        }
+    }
+
+    fn install(&self, tree: Box<Tree>) {
+        self.actors.replica.do_send(FromNode::Install(tree));
     }
 }

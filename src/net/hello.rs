@@ -23,7 +23,7 @@ use zabra_actors::types::{Membership, Sid};
 const MAGIC: [u8; 8] = *b"\x89ZABRA\r\n";
 
 /// What this server speaks on links. It changes with the packets or their frames.
-pub(super) const VERSION: u16 = 1;
+pub(super) const VERSION: u16 = 2;
 
 /// Bytes of magic, version, kind and length.
 const PREFIX: usize = MAGIC.len() + 5;

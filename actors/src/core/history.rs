@@ -196,7 +196,7 @@ mod tests {
 
     fn entry(zxid: Zxid) -> Arc<Entry> {
         let header = TxnHeader { session: SessionId::NONE, cxid: 0, zxid, time: 0 };
-        Arc::new(Entry { txn: Txn { header, body: TxnBody::Error(0), digest: None }, bytes: Bytes::new() })
+        Entry::new(Txn { header, body: TxnBody::Error(0), digest: None })
     }
 
     fn history(base: Zxid, zxids: &[Zxid]) -> History {

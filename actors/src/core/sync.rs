@@ -60,9 +60,6 @@ pub fn plan(history: &History, peer_last: Zxid) -> Plan {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use bytes::Bytes;
 
     use super::*;
     use crate::types::{Entry, Epoch, SessionId, Txn, TxnBody, TxnHeader};
@@ -75,8 +72,7 @@ mod tests {
         let mut history = History::new(z(base));
         for zxid in zxids {
             let header = TxnHeader { session: SessionId::NONE, cxid: 0, zxid: z(*zxid), time: 0 };
-            let txn = Txn { header, body: TxnBody::Error(0), digest: None };
-            history.push(Arc::new(Entry { txn, bytes: Bytes::new() }));
+            history.push(Entry::new(Txn { header, body: TxnBody::Error(0), digest: None }));
         }
         history.apply_to(z(applied));
         history

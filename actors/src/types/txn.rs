@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Acl, SessionId, Str, WallMillis, Zxid};
+use super::{Acl, SessionId, Sid, Str, WallMillis, Zxid};
 use crate::jute;
 
 /// Who made a transaction, when, and its place in the order.
@@ -96,25 +96,37 @@ pub struct Txn {
 }
 
 /// A transaction and its bytes, made once and shared by the log, the links and the tree.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Entry {
     /// Decoded.
     pub txn: Txn,
     /// Encoded: TxnHeader, body and digest, exactly as in a log record and in a PROPOSAL.
     pub bytes: Bytes,
+    /// The server that a client has asked for it; only there somebody may wait for it. `None` when nobody asked, or
+    /// when it comes from a log file, which does not say.
+    pub asked_at: Option<Sid>,
 }
 
 impl Entry {
-    /// Encodes a transaction.
+    /// Encodes a transaction that nobody waits for.
     pub fn new(txn: Txn) -> Arc<Entry> {
-        let bytes = jute::encode_txn(&txn);
-        Arc::new(Entry { txn, bytes })
+        Entry::of(txn, None)
     }
 
-    /// Decodes the bytes of a log record or a PROPOSAL.
+    /// Encodes a transaction that a client has asked this server for.
+    pub fn asked_at(server: Sid, txn: Txn) -> Arc<Entry> {
+        Entry::of(txn, Some(server))
+    }
+
+    fn of(txn: Txn, asked_at: Option<Sid>) -> Arc<Entry> {
+        let bytes = jute::encode_txn(&txn);
+        Arc::new(Entry { txn, bytes, asked_at })
+    }
+
+    /// Decodes the bytes of a log record.
     pub fn decode(bytes: Bytes) -> Result<Arc<Entry>, jute::Malformed> {
         let txn = jute::decode_txn(&bytes)?;
-        Ok(Arc::new(Entry { txn, bytes }))
+        Ok(Arc::new(Entry { txn, bytes, asked_at: None }))
     }
 
     /// Its place in the order.
@@ -123,7 +135,15 @@ impl Entry {
     }
 }
 
-// The bytes say it all.
+// The bytes say what it does, and where it stands.
+impl PartialEq for Entry {
+    fn eq(&self, other: &Entry) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for Entry {}
+
 impl Hash for Entry {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.bytes.hash(state);
@@ -136,17 +156,17 @@ impl fmt::Debug for Entry {
     }
 }
 
-// Between peers an entry is its bytes: a byte string, decoded as it arrives.
+// Between peers an entry is who was asked for it, and its bytes: a byte string, decoded as it arrives.
 impl Serialize for Entry {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.bytes.serialize(serializer)
+        (self.asked_at, &self.bytes).serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Entry {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Entry, D::Error> {
-        let bytes = Bytes::deserialize(deserializer)?;
+        let (asked_at, bytes) = <(Option<Sid>, Bytes)>::deserialize(deserializer)?;
         let txn = jute::decode_txn(&bytes).map_err(serde::de::Error::custom)?;
-        Ok(Entry { txn, bytes })
+        Ok(Entry { txn, bytes, asked_at })
     }
 }

@@ -447,7 +447,7 @@ mod tests {
     fn large_proposal(bytes: usize) -> Packet {
         let header = TxnHeader { session: SessionId::NONE, cxid: 0, zxid: Zxid(1), time: 0 };
         let txn = Txn { header, body: TxnBody::Error(0), digest: None };
-        Packet::Proposal(Arc::new(Entry { txn, bytes: Bytes::from(vec![0; bytes]) }))
+        Packet::Proposal(Arc::new(Entry { txn, bytes: Bytes::from(vec![0; bytes]), asked_at: None }))
     }
 
     #[test]

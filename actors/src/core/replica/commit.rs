@@ -5,17 +5,19 @@ use super::{Divergence, Effect, Replica, Role};
 use crate::core::tree::{Applied, DIGEST_VERSION};
 use crate::core::watches::Outcome;
 use crate::types::{
-    CreateKind, MultiResult, ReplyBody, Service, SessionId, Txn, TxnBody, TxnDigest, TxnHeader, ZkError,
+    CreateKind, Entry, MultiResult, ReplyBody, Service, SessionId, Txn, TxnBody, TxnDigest, TxnHeader,
+    ZkError,
 };
 
 impl Replica {
     /// Applies the next committed transaction.
-    pub(super) fn apply(&mut self, txn: &Txn, out: &mut Vec<Effect>) {
+    pub(super) fn apply(&mut self, entry: &Entry, out: &mut Vec<Effect>) {
+        let txn = &entry.txn;
         let TxnHeader { session, zxid, .. } = txn.header;
         if zxid <= self.tree.zxid() {
             return; // A tree that comes from the disk may have the end of the log in it already.
         }
-        let sent = self.take_sent(txn);
+        let sent = self.take_sent(entry);
         if let Some(sent) = &sent {
             self.drain(sent.conn, true, out);
         }
@@ -54,9 +56,13 @@ impl Replica {
         differs.then_some(Divergence { zxid: txn.header.zxid, expected, actual, applied })
     }
 
-    /// Is it the oldest write of this session that was sent from here? Writes of one session commit in
-    /// the order in which they were sent, and those of other servers do not match.
-    fn take_sent(&mut self, txn: &Txn) -> Option<Sent> {
+    /// Is it the oldest write of this session that was sent from here? Writes of one session commit in the order in
+    /// which they were sent. Another server may send one with the same numbers: on its way there is an earlier word
+    /// that the session goes on at that server, and the leader takes it for the later one.
+    fn take_sent(&mut self, Entry { txn, asked_at, .. }: &Entry) -> Option<Sent> {
+        if *asked_at != Some(self.settings.me) {
+            return None;
+        }
         let queue = self.sent.get_mut(&txn.header.session)?;
         let sent = queue.front().expect("an empty queue is removed");
         let of_its_kind = match txn.body {

@@ -31,7 +31,7 @@ impl Replica {
         }
         let Incoming { now, from, write } = incoming;
         let txn = preparer.prepare(&self.tree, now, from, write);
-        self.proposals.push(Entry::new(txn));
+        self.proposals.push(Entry::asked_at(from, txn));
     }
 
     /// A client goes on at a learner. If it may, that learner is the session's owner from now on, and a

@@ -324,7 +324,7 @@ impl Replica {
             Input::NextEpoch(epoch) => self.turn_to(epoch),
             Input::Commit(entries) => {
                 for entry in entries {
-                    self.apply(&entry.txn, out);
+                    self.apply(&entry, out);
                 }
             }
             Input::Forwarded { now, from, requests } => self.forwarded(now, from, requests),

@@ -191,3 +191,34 @@ fn a_number_used_again_after_a_move_to_a_learner_is_not_mistaken() {
         ["changed Created /before", "changed Created /after", "c1 #1 z3 path /after"]
     );
 }
+
+// An earlier attempt to connect may reach the leader behind a later one, and what it has brought with it as well: then
+// the leader takes the earlier server for the owner. Found by simulation: a client got the answer of another write.
+#[test]
+fn a_number_used_again_is_not_mistaken_when_an_earlier_connection_is_heard_of_later() {
+    let mut pair = Pair::new();
+    let (c, session) = pair.learners_client();
+    pair.learner.ask(c, 1, create("/before", 0));
+    pair.learner.reconnect(session);
+    let here = pair.leader.reconnect(session);
+    pair.leader.told.clear();
+    pair.revalidate();
+    pair.forward();
+    pair.leader.ask(here, 1, create("/after", 0));
+    pair.leader.commit();
+    assert_eq!(pair.leader.told(), ["changed Created /before", "c1 close"], "the session has moved");
+}
+
+#[test]
+fn the_same_at_a_learner() {
+    let mut pair = Pair::new();
+    let (_, session) = pair.leader.client();
+    let here = pair.learner.reconnect(session);
+    pair.revalidate();
+    pair.learner.told.clear();
+    let there = pair.leader.reconnect(session);
+    pair.leader.ask(there, 1, create("/before", 0));
+    pair.learner.ask(here, 1, create("/after", 0));
+    pair.settle();
+    assert_eq!(pair.learner.told(), ["changed Created /before", "c1 close"], "the session has moved");
+}

@@ -103,6 +103,10 @@ fn seeds_that_have_found_something() {
     all_is_well(Scenario::Pauses, None, 700_348..700_349); // a move that overtook an earlier attempt to connect
     all_is_well(Scenario::Swarm, None, 2_000_044..2_000_045); // all clients were at rest when a quorum healed
     all_is_well(Scenario::Swarm, None, 702_193..702_194); // an id that returns while its first client still has it
+    all_is_well(Scenario::Pauses, None, 30_007_289..30_007_290); // a vote that comes while its hearer stands still
+    all_is_well(Scenario::Pauses, None, 30_008_666..30_008_667); // another server's write with the same numbers
+    all_is_well(Scenario::Pauses, None, 30_010_085..30_010_086); // the same, to a client that had moved on
+    all_is_well(Scenario::Pauses, None, 40_002_630..40_002_631); // two stays of one number, the clock being before 1970
 }
 
 #[test]

@@ -426,7 +426,7 @@ impl Ghost {
         }
         let mut seen = Ok(());
         if let Packet::Proposal(entry) = packet
-            && let Some(at) = self.streams.end(to, tenure).filter(|at| entry.zxid().follows(*at))
+            && let Some(at) = self.streams.end(sid, to, tenure).filter(|at| entry.zxid().follows(*at))
             && self.order.get(entry.zxid()).is_none()
         {
             // It leaves for the others before it is in the leader's own log.

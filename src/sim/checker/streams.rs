@@ -8,13 +8,17 @@ use zabra_actors::types::{Epoch, Packet, Sid, Tenure, Zxid};
 use super::order::Order;
 use super::servers::{Server, Servers};
 
-/// The stays of all learners, by learner and tenure.
+/// The stays of all learners.
 #[derive(Default)]
 pub(super) struct Streams {
-    stays: BTreeMap<(Sid, Tenure), Stay>,
+    stays: BTreeMap<Key, Stay>,
     /// How long the history is that a leader began its epoch with.
     pub(super) beginnings: BTreeMap<(Epoch, Sid), Zxid>,
 }
+
+/// A learner, its number for the stay, its leader. A server whose clock says that it is before 1970 begins with the
+/// same number each time, and an earlier leader may still speak to it under that.
+type Key = (Sid, Tenure, Sid);
 
 #[derive(Default)]
 struct Stay {
@@ -46,11 +50,11 @@ impl Streams {
         match packet {
             // A stay begins. With its clock set back a server may give a number again.
             Packet::FollowerInfo { .. } | Packet::ObserverInfo { .. } => {
-                self.stays.remove(&(from, tenure));
+                self.stays.remove(&(from, tenure, to));
                 Ok(())
             }
             Packet::AckEpoch { last, current } => {
-                let stay = self.stays.entry((from, tenure)).or_default();
+                let stay = self.stays.entry((from, tenure, to)).or_default();
                 let Server { epochs, logged, .. } = servers.get(from);
                 if epochs.accepted < stay.epoch {
                     return Err(format!("I6: it promises epoch {} with {epochs:?} on its disk", stay.epoch));
@@ -75,7 +79,7 @@ impl Streams {
                 Ok(())
             }
             Packet::LeaderInfo { epoch } => {
-                self.stays.entry((to, tenure)).or_default().epoch = *epoch;
+                self.stays.entry((to, tenure, from)).or_default().epoch = *epoch;
                 let epochs = servers.get(from).epochs;
                 if epochs.accepted < *epoch {
                     return Err(format!("I6: it offers epoch {epoch} with {epochs:?} on its disk"));
@@ -88,8 +92,8 @@ impl Streams {
     }
 
     /// Where a learner's log ends when it has taken in all that it was sent.
-    pub(super) fn end(&self, to: Sid, tenure: Tenure) -> Option<Zxid> {
-        self.stays.get(&(to, tenure))?.at
+    pub(super) fn end(&self, from: Sid, to: Sid, tenure: Tenure) -> Option<Zxid> {
+        self.stays.get(&(to, tenure, from))?.at
     }
 
     /// I9: a current epoch on the disk says that its history is there, too.
@@ -101,7 +105,7 @@ impl Streams {
         epoch: Epoch,
     ) -> Result<(), String> {
         let durable = servers.get(sid).durable;
-        let stays = self.stays.range((sid, Tenure(0))..=(sid, Tenure(u64::MAX)));
+        let stays = self.stays.range((sid, Tenure(0), Sid(0))..=(sid, Tenure(u64::MAX), Sid(u8::MAX)));
         let stay = stays.map(|(_, stay)| stay).rfind(|stay| stay.epoch == epoch);
         let offered = stay.and_then(|stay| stay.offered);
         match offered.filter(|offered| !order.is_on_path(*offered, durable)) {
@@ -121,7 +125,7 @@ impl Streams {
         tenure: Tenure,
         packet: &Packet,
     ) -> Result<(), String> {
-        let Some(stay) = self.stays.get_mut(&(to, tenure)) else { return Ok(()) };
+        let Some(stay) = self.stays.get_mut(&(to, tenure, from)) else { return Ok(()) };
         if stay.refusing && !matches!(packet, Packet::Snap { .. }) {
             return Ok(());
         }
@@ -175,7 +179,7 @@ impl Streams {
         zxid: Zxid,
     ) -> Result<(), String> {
         let server = servers.get(from);
-        let Some(stay) = self.stays.get_mut(&(from, tenure)) else {
+        let Some(stay) = self.stays.get_mut(&(from, tenure, to)) else {
             return Err(format!("I13: it acknowledges {zxid} in a stay that has not begun"));
         };
         if zxid.counter() == 0 {

@@ -19,6 +19,8 @@ struct Known {
     looking: bool,
     /// Candidates and their epochs that it has said or heard since it was LOOKING last.
     votes: BTreeSet<(Sid, Epoch)>,
+    /// The same of the time before: what comes while its process stands still is read when it is LOOKING again.
+    earlier: BTreeSet<(Sid, Epoch)>,
 }
 
 impl Votes {
@@ -27,15 +29,17 @@ impl Votes {
         let known = self.servers.entry(sid).or_default();
         let looking = said.state == ServerState::Looking;
         if looking && !known.looking {
-            known.votes.clear();
+            known.earlier = std::mem::take(&mut known.votes);
         }
         known.looking = looking;
         let Some(leader) = said.vote.leader else { return Ok(()) };
         let vote = (leader, said.vote.epoch);
         if looking {
             known.votes.insert(vote);
-        } else if leader != sid && !known.votes.contains(&vote) && sessions.leader_of(vote.1) != Some(leader)
-        {
+            return Ok(());
+        }
+        let elected_it = known.votes.contains(&vote) || known.earlier.contains(&vote);
+        if leader != sid && !elected_it && sessions.leader_of(vote.1) != Some(leader) {
             return Err(format!(
                 "vote: it names {leader} with epoch {}, which is neither what elected it nor what it leads",
                 vote.1
@@ -53,6 +57,6 @@ impl Votes {
 
     /// Its process has begun anew, LOOKING: it may hear of a vote before it has said a word.
     pub(super) fn forget(&mut self, sid: Sid) {
-        self.servers.insert(sid, Known { looking: true, votes: BTreeSet::new() });
+        self.servers.insert(sid, Known { looking: true, ..Known::default() });
     }
 }

@@ -435,9 +435,9 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_hello_is_garbage() {
-        let huge = [&MAGIC[..], &[0, 1, HELLO, 0xff, 0xff]].concat();
-        let short = [&MAGIC[..], &[0, 1, HELLO, 0, 2, 1, 2]].concat();
-        let strange = [&MAGIC[..], &[0, 1, 99, 0, 0]].concat();
+        let huge = [&MAGIC[..], &[0, VERSION as u8, HELLO, 0xff, 0xff]].concat();
+        let short = [&MAGIC[..], &[0, VERSION as u8, HELLO, 0, 2, 1, 2]].concat();
+        let strange = [&MAGIC[..], &[0, VERSION as u8, 99, 0, 0]].concat();
         let client = vec![0, 0, 0, 45, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         for bytes in [huge, short, strange, client, b"GET / HTTP/1.1\r\n\r\n".to_vec()] {
             let (mut ours, mut theirs) = tokio::io::duplex(4096);

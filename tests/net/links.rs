@@ -13,6 +13,7 @@ use zabra_actors::types::{Membership, Packet, Sid, Tenure, Zxid};
 use super::{Heard, Warnings, ear, no_log, soon};
 
 const MAGIC: &[u8] = b"\x89ZABRA\r\n";
+const VERSION: u16 = 2;
 const HELLO: u8 = 1;
 const WELCOME: u8 = 2;
 const REFUSAL: u8 = 3;
@@ -82,7 +83,7 @@ async fn next_packets(heard: &mut Heard<FromPeer>, sid: u8) -> Vec<(u64, Packet)
 
 fn hello(from: u8, to: u8, cluster: &str) -> Vec<u8> {
     let mut out = MAGIC.to_vec();
-    out.put_u16(1);
+    out.put_u16(VERSION);
     out.put_u8(HELLO);
     out.put_u16(3 + cluster.len() as u16);
     out.put_slice(&[from, to, u8::from(from >= 4)]);
@@ -95,7 +96,7 @@ async fn hear(socket: &mut TcpStream) -> (u8, Vec<u8>) {
     let mut prefix = [0; 13];
     soon(socket.read_exact(&mut prefix)).await.expect("a message");
     let mut rest = prefix.strip_prefix(MAGIC).expect("the magic");
-    assert_eq!(rest.get_u16(), 1, "the version");
+    assert_eq!(rest.get_u16(), VERSION);
     let kind = rest.get_u8();
     let mut payload = vec![0; rest.get_u16() as usize];
     soon(socket.read_exact(&mut payload)).await.expect("a payload");
@@ -103,7 +104,7 @@ async fn hear(socket: &mut TcpStream) -> (u8, Vec<u8>) {
 }
 
 fn welcome() -> Vec<u8> {
-    [MAGIC, &[0, 1, WELCOME, 0, 0]].concat()
+    [MAGIC, &VERSION.to_be_bytes(), &[WELCOME, 0, 0]].concat()
 }
 
 /// A raw peer that dials.

@@ -2,7 +2,7 @@
 //! and `tests/run` runs a fresh range for some minutes.
 
 use std::ops::Range;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use zabra::sim::{Options, Scenario, Tell, run};
 use zabra_actors::core::mutant::Mutant;
@@ -114,6 +114,20 @@ fn a_seed_gives_the_same_run_twice() {
     let options = Options { seed: 7, ..Options::default() };
     let (first, second) = (run(&options, Tell::Nothing), run(&options, Tell::Nothing));
     assert_eq!(first.expect("a good run"), second.expect("a good run"));
+}
+
+#[test]
+fn a_reader_of_the_story_may_leave() {
+    let zabra = Command::new(env!("CARGO_BIN_EXE_zabra"))
+        .args(["sim", "--scenario", "calm", "--seconds", "2", "--trace"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut zabra = zabra.expect("zabra was built with the test");
+    drop(zabra.stdout.take());
+    let end = zabra.wait_with_output().expect("it ends");
+    assert!(end.status.success(), "{}", String::from_utf8_lossy(&end.stderr));
+    assert_eq!(String::from_utf8_lossy(&end.stderr), "");
 }
 
 /// The proof that the checks can fail: each historic mistake is found in time, and by the invariant that it breaks.

@@ -14,6 +14,7 @@ use zabra_actors::core::mutant::{self, Mutant};
 use super::mutants;
 use super::options::{Options, Scenario};
 use super::shrink::{Failing, shrink};
+use super::story::say;
 use super::worker::{Outcome, Worker, work};
 use super::{Failure, Report, Tell, run};
 
@@ -139,7 +140,7 @@ pub fn command(args: &SimArgs) -> u8 {
 fn trace(args: &SimArgs) -> u8 {
     for seed in args.range() {
         if let Err(failure) = run(&args.options(seed), Tell::Print) {
-            println!("seed {seed}: {}\nrepeat with: {} --trace", failure.what, failure.command());
+            say(format_args!("seed {seed}: {}\nrepeat with: {} --trace", failure.what, failure.command()));
             return 1;
         }
     }
@@ -284,13 +285,13 @@ fn report(args: &SimArgs, total: &Total, failing: Failing) {
         let object = serde_json::json!({
             "seed": seed, "failure": last.what, "repeat": last.command(), "first": first.command(),
         });
-        println!("{object}");
+        say(object);
         return;
     }
-    story.iter().for_each(|line| println!("{line}"));
-    println!("seed {seed}: {}", last.what);
-    println!("repeat with: {} --trace", last.command());
-    println!("before it was made smaller: {}\n  {}", first.what, first.command());
+    story.iter().for_each(say);
+    say(format_args!("seed {seed}: {}", last.what));
+    say(format_args!("repeat with: {} --trace", last.command()));
+    say(format_args!("before it was made smaller: {}\n  {}", first.what, first.command()));
 }
 
 fn print_total(total: &Total, args: &SimArgs) {
@@ -307,14 +308,14 @@ fn print_total(total: &Total, args: &SimArgs) {
             "speed_up": total.speed_up(args.jobs), "slowest_recovery_ms": slowest,
             "median_recovery_ms": median, "trace": trace,
         });
-        println!("{object}");
+        say(object);
         return;
     }
-    println!("all is well: {}", total.line(args.jobs));
-    println!(
+    say(format_args!("all is well: {}", total.line(args.jobs)));
+    say(format_args!(
         "{epochs} epochs, {writes} answered writes, {diff} DIFF, {trunc} TRUNC, {snap} SNAP; recovery took {median} \
          simulated ms (the median), {slowest} at most"
-    );
+    ));
 }
 
 #[cfg(test)]

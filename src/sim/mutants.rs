@@ -11,6 +11,7 @@ use std::time::Instant;
 use zabra_actors::core::mutant::Mutant;
 
 use super::options::{Options, Scenario};
+use super::story::say;
 use super::worker::{Outcome, Worker};
 
 /// The first seeds of two hunts lie so far apart.
@@ -87,7 +88,7 @@ pub(super) fn hunt(starts: u64, jobs: u8) -> u8 {
     let hunts = hunts.into_inner().expect("nobody panics with this lock");
     let survived = report(&hunts);
     let (mutants, seconds) = (Mutant::ALL.len(), began.elapsed().as_secs());
-    println!("{} of {mutants} mistakes found in time, in {seconds} s", mutants - survived);
+    say(format_args!("{} of {mutants} mistakes found in time, in {seconds} s", mutants - survived));
     u8::from(survived > 0)
 }
 
@@ -112,7 +113,10 @@ impl Hunt {
 
 /// One line for each mistake, and those that survived with all that was found instead. Returns how many survived.
 fn report(hunts: &[Hunt]) -> usize {
-    println!("{:<22} {:<11} {:>6} {:>6} {:>6}  found by", "mistake", "scenario", "within", "median", "most");
+    say(format_args!(
+        "{:<22} {:<11} {:>6} {:>6} {:>6}  found by",
+        "mistake", "scenario", "within", "median", "most"
+    ));
     let mut survived = 0;
     for mutant in Mutant::ALL {
         let of = || hunts.iter().filter(|hunt| hunt.mutant == *mutant);
@@ -123,10 +127,13 @@ fn report(hunts: &[Hunt]) -> usize {
         let most = seeds.last().map_or("-".into(), u64::to_string);
         let example = of().find_map(|hunt| Some(&hunt.outcome.as_ref().ok()?.1)).map_or("", String::as_str);
         let (name, scenario) = (mutant.name(), format!("{scenario:?}").to_lowercase());
-        println!("{name:<22} {scenario:<11} {within:>6} {median:>6} {most:>6}  {example:.100}");
+        say(format_args!("{name:<22} {scenario:<11} {within:>6} {median:>6} {most:>6}  {example:.100}"));
         for hunt in of() {
             if let Err(others) = &hunt.outcome {
-                println!("  SURVIVES {within} seeds from {} on; found instead: {others:?}", hunt.first);
+                say(format_args!(
+                    "  SURVIVES {within} seeds from {} on; found instead: {others:?}",
+                    hunt.first
+                ));
             }
         }
         survived += usize::from(of().any(|hunt| hunt.outcome.is_err()));

@@ -4,7 +4,8 @@
 //! its story: the same seed gives the same run.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Display};
+use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
 use slog::{Discard, Drain, KV, Logger, Never, OwnedKVList, Record, Serializer, o};
@@ -85,7 +86,7 @@ impl Story {
         match self.tell {
             Tell::Nothing => {}
             Tell::Keep => self.lock().lines.push(line),
-            Tell::Print => println!("{line}"),
+            Tell::Print => say(&line),
         }
     }
 
@@ -166,4 +167,9 @@ impl Serializer for Keys {
         self.0.push_str(&format!(" {key}={value}"));
         Ok(())
     }
+}
+
+/// One line on standard output. A reader that has seen enough (`| head`) is no failure.
+pub(super) fn say(line: impl Display) {
+    let _ = writeln!(io::stdout(), "{line}");
 }

@@ -6,9 +6,9 @@
 //! since safety must not depend on elections, which have a model of their own.
 //!
 //! Everything may happen in any order: a packet is delivered, an order carried out, a break noticed. What a
-//! [`Bounds`] names happens only so many times. All servers are alike in the beginning, so of those to which nothing
-//! has happened yet, the next event meets the one with the greatest id; the others' turn would be the same story
-//! under other names.
+//! [`Bounds`] names happens only so many times. All participants are alike in the beginning, so of those to which
+//! nothing has happened yet, the next event meets the one with the greatest id; the others' turn would be the same
+//! story under other names.
 
 mod drive;
 mod rules;

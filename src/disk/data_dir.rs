@@ -170,7 +170,7 @@ impl DataDir {
 
     /// What `myid` says, if it is there.
     pub(super) fn myid(&self) -> Result<Option<String>, Fault> {
-        self.text(&self.settings.dir.join("myid"))
+        Ok(self.text(&self.settings.dir.join("myid"))?.map(|text| text.trim().to_string()))
     }
 
     /// With two directories, each file must be in its own: a start without those that are not would be one
@@ -351,7 +351,7 @@ impl DataDir {
         let mut bytes = Vec::new();
         explain("read", path, reader.take(LIMIT).read_to_end(&mut bytes))?;
         let text = String::from_utf8_lossy(&bytes);
-        Ok(Some(text.lines().next().unwrap_or("").trim().to_string()))
+        Ok(Some(text.lines().next().unwrap_or("").to_string()))
     }
 }
 

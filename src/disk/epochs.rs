@@ -1,5 +1,8 @@
 //! The epoch files: `acceptedEpoch` and `currentEpoch`, a decimal number each, without a newline.
 //!
+//! They have no checksum, but a bit that turns over in a digit leaves mostly no digit behind. So nothing but digits is
+//! taken for a number: a blank at the end is what is left of a 0, and with it an epoch would be a tenth of itself.
+//!
 //! Invariants on disk, at every crash point: `current <= accepted`, neither goes down, and after
 //! [`recover`] the epoch of the last zxid is at most `current`.
 //!
@@ -107,9 +110,10 @@ fn check(dir: &DataDir, epochs: Epochs, last: Zxid) -> Result<(), Refusal> {
 
 fn read(dir: &DataDir, name: &str) -> Result<Option<Epoch>, Refusal> {
     let Some(text) = dir.first_line(name)? else { return Ok(None) };
-    match text.parse::<i64>().ok().and_then(|number| i32::try_from(number).ok()) {
-        Some(epoch @ 0..) => Ok(Some(Epoch(epoch as u32))),
-        _ => {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    match text.parse::<i32>().ok().filter(|_| digits) {
+        Some(epoch) => Ok(Some(Epoch(epoch as u32))),
+        None => {
             let (path, most) = (dir.path(name), i32::MAX);
             let what = format!("{} says {text:?}, which is not an epoch (0 to {most})", path.display());
             Err(Refusal::Epochs { what })
@@ -181,6 +185,21 @@ mod tests {
         assert_eq!(recover(&dir, zxid(1, 1)).unwrap(), epochs(2, 2));
         dir.remove("acceptedEpoch").unwrap();
         assert!(refused(zxid(1, 1)).contains("is missing"));
+    }
+
+    #[test]
+    fn a_digit_that_is_none_any_more_is_not_left_out() {
+        let dir = dir();
+        for (name, text) in [("acceptedEpoch", *b"100"), ("currentEpoch", *b"100")] {
+            for bit in (0..24).filter(|bit| bit % 8 > 3) {
+                save_changed(&dir, (None, None), epochs(100, 100)).unwrap();
+                let mut rotten = text;
+                rotten[bit / 8] ^= 1 << (bit % 8);
+                dir.replace(name, &rotten).unwrap();
+                let refused = recover(&dir, zxid(7, 1)).unwrap_err().fault(&dir).0;
+                assert!(refused.contains("which is not an epoch"), "{name}, bit {bit}: {refused}");
+            }
+        }
     }
 
     #[test]

@@ -199,3 +199,103 @@ impl Handler<Halt> for Leader {
         ctx.terminate();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use slog::{Discard, Logger, o};
+    use tokio::sync::mpsc;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::core::history::History;
+    use crate::core::leader::Timing;
+    use crate::core::quorum::Ensemble;
+    use crate::ports::{NoWitness, PeerLinks};
+    use crate::replica::Expired;
+    use crate::session_tracker::{ReportTo, SessionTracker};
+    use crate::stats::Stats;
+    use crate::turn::Monotonic;
+    use crate::types::{Epoch, EpochLength, Epochs, SessionId, Sid, Zxid};
+
+    struct Void;
+
+    impl PeerLinks for Void {
+        fn send(&self, _: &[(Sid, Tenure)], _: &Packet) {}
+    }
+
+    /// Whom the tracker tells of sessions that are over.
+    struct Registrar(mpsc::UnboundedSender<Vec<SessionId>>);
+
+    impl Actor for Registrar {
+        type Context = Context<Registrar>;
+    }
+
+    impl Handler<Expired> for Registrar {
+        type Result = ();
+
+        fn handle(&mut self, expired: Expired, _: &mut Self::Context) {
+            self.0.send(expired.sessions).unwrap();
+        }
+    }
+
+    /// An actor that is not there.
+    fn nobody<A: Actor<Context = Context<A>>>() -> Addr<A> {
+        Context::<A>::new().address()
+    }
+
+    /// A new leader of three servers, and its tracker.
+    fn leader(session_tracker: &Addr<SessionTracker>) -> Addr<Leader> {
+        let stats = Arc::new(Stats::default());
+        let around = Surroundings {
+            links: Arc::new(Void),
+            txn_log: nobody(),
+            replica: nobody(),
+            session_tracker: session_tracker.clone(),
+            witness: Arc::new(NoWitness),
+            clock: Monotonic::start(),
+            stats,
+            log: Logger::root(Discard, o!()),
+        };
+        let ensemble = Ensemble::majority(Sid(1), &[Sid(1), Sid(2), Sid(3)], &[]);
+        let start = Start {
+            ensemble,
+            history: History::default(),
+            epochs: Epochs::default(),
+            timing: Timing { tick_ms: 500, init_limit_ms: 5_000, sync_limit_ms: 2_500 },
+            linked: BTreeSet::from([Sid(2), Sid(3)]),
+            epoch_length: EpochLength::MAX,
+            now: 0,
+        };
+        let (serving, ended) = (nobody::<crate::node::Node>(), nobody::<crate::node::Node>());
+        let ties = Ties { snapshotter: nobody(), serving: serving.recipient(), ended: ended.recipient() };
+        Leader::new(start, Tenure(1), around, ties).start()
+    }
+
+    /// The tracker hears of time by the leader, and so behind whoever was heard of in an earlier packet.
+    #[test]
+    fn sessions_of_earlier_packets_are_heard_of_before_a_tick() {
+        const HEARD: SessionId = SessionId(1);
+        const SILENT: SessionId = SessionId(2);
+        System::new().block_on(async {
+            let stats = Arc::new(Stats::default());
+            let tracker = SessionTracker::new(500, &stats, Logger::root(Discard, o!())).start();
+            let (sender, mut expired) = mpsc::unbounded_channel();
+            tracker.do_send(ReportTo(Registrar(sender).start().recipient()));
+            let sessions = vec![(HEARD, 100), (SILENT, 100)];
+            tracker.do_send(sessions::Input::Lead { now: 0, sessions });
+            let leader = leader(&tracker);
+            let says = |packet| Input::Packet { now: 1, from: Sid(2), tenure: Tenure(1), packet };
+            leader.do_send(says(Packet::FollowerInfo { accepted: Epoch(0) }));
+            leader.do_send(Input::EpochsSaved(Epochs { accepted: Epoch(1), current: Epoch(0) }));
+            leader.do_send(says(Packet::AckEpoch { last: Zxid::ZERO, current: Some(Epoch(0)) }));
+            leader.do_send(says(Packet::Ping { number: 0, touched: vec![(HEARD, 1_000_000)] }));
+            leader.do_send(Input::Tick { now: 500 });
+            leader.do_send(Input::Tick { now: 550 }); // speaks the verdict on the one before
+            let over = timeout(Duration::from_secs(10), expired.recv()).await;
+            assert_eq!(over.expect("the tracker is told the time"), Some(vec![SILENT]));
+        });
+    }
+}

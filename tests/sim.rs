@@ -51,6 +51,11 @@ fn leaders_do_not_know_that_they_are_deposed() {
 }
 
 #[test]
+fn followers_come_back_with_what_is_not_committed() {
+    all_is_well(Scenario::Returns, None, 0..3);
+}
+
+#[test]
 fn one_server_alone_has_the_end_of_the_log() {
     all_is_well(Scenario::Tails, None, 0..3);
 }
@@ -58,6 +63,11 @@ fn one_server_alone_has_the_end_of_the_log() {
 #[test]
 fn disks_are_slow_full_broken_and_rotten() {
     all_is_well(Scenario::Disks, None, 0..3);
+}
+
+#[test]
+fn bits_turn_over_on_several_disks() {
+    all_is_well(Scenario::Rot, None, 0..3);
 }
 
 #[test]

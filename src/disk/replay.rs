@@ -20,6 +20,7 @@ use std::io::Read;
 use std::sync::Arc;
 
 use slog::warn;
+use zabra_actors::core::mutant::{Mutant, mutated};
 use zabra_actors::types::{Entry, Zxid};
 
 use super::data_dir::{DataDir, explain, log_name};
@@ -70,7 +71,9 @@ pub(super) fn replay(
     }
     let Walk { last, doubt, .. } = walk;
     match mark {
-        Some(mark) if last < mark.synced => Err(Refusal::Lost { last, synced: mark.synced }),
+        Some(mark) if last < mark.synced && !mutated(Mutant::SilentDamage) => {
+            Err(Refusal::Lost { last, synced: mark.synced })
+        }
         _ => Ok(Replayed { last, repair, doubt }),
     }
 }
@@ -177,6 +180,9 @@ impl Walk<'_> {
         let tail = self.tail(file, reader)?;
         if !newest {
             return self.ended_before_newer(file, at, wrong, &end, &tail).map(|()| None);
+        }
+        if mutated(Mutant::SilentDamage) {
+            return Ok(Some(Repair::Cut { file, at }));
         }
         if let Some(mark) = self.mark.filter(|mark| self.last < mark.synced) {
             let what = format!("{wrong}, but the log was durable up to {}", mark.synced);

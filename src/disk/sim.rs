@@ -64,6 +64,8 @@ struct Inode {
     now: Vec<u8>,
     durable: Vec<u8>,
     unsynced: Vec<Change>,
+    /// Bytes that are not what was written, as far as they were not cut off since.
+    damaged: BTreeSet<u64>,
 }
 
 #[derive(Clone)]
@@ -111,6 +113,12 @@ impl SimDisk {
     /// From now on no more bytes than this fit on the disk: what does not fails with ENOSPC.
     pub fn limit(&self, bytes: Option<u64>) {
         self.lock_state().capacity = bytes;
+    }
+
+    /// From now on so many bytes fit on it besides those that are there.
+    pub fn limit_to_room(&self, bytes: u64) {
+        let mut state = self.lock_state();
+        state.capacity = Some(state.used() + bytes);
     }
 
     /// No more planted faults, and syncs that take no time.
@@ -173,6 +181,13 @@ impl SimDisk {
         if let Some(byte) = file.durable.get_mut(offset as usize) {
             *byte ^= bits;
         }
+        file.damaged.insert(offset);
+    }
+
+    /// Is a byte of a file, be it one whose name is not gone durably yet, not what was written? One that was written
+    /// over counts until its file is gone or cut.
+    pub fn is_damaged(&self) -> bool {
+        self.lock_state().files.values().any(|file| !file.damaged.is_empty())
     }
 
     fn lock_state(&self) -> MutexGuard<'_, State> {
@@ -387,6 +402,9 @@ impl Inode {
     fn sync(&mut self) {
         for change in self.unsynced.drain(..) {
             change.apply(&mut self.durable, |_| true);
+            if let Change::SetLen(len) = change {
+                self.damaged.retain(|at| *at < len);
+            }
         }
     }
 
@@ -605,6 +623,25 @@ mod tests {
         disk.crash(1);
         assert!(disk.list(Path::new("/d")).is_ok());
         assert!(file.write_at(0, b"z").is_err(), "a handle of before");
+    }
+
+    #[test]
+    fn damage_is_gone_when_its_byte_is_for_sure() {
+        let disk = SimDisk::new();
+        let mut file = disk.create(Path::new("/d/a")).unwrap();
+        file.write_at(0, b"abcd").unwrap();
+        file.sync().unwrap();
+        disk.sync_dir(Path::new("/d")).unwrap();
+        disk.rot(Path::new("/d/a"), 1);
+        disk.rot(Path::new("/d/a"), 3);
+        file.set_len(2).unwrap();
+        assert!(disk.is_damaged());
+        file.sync().unwrap();
+        assert!(disk.is_damaged(), "the other one is still there");
+        disk.remove(Path::new("/d/a")).unwrap();
+        assert!(disk.is_damaged() && disk.copy().is_damaged(), "the name may come back");
+        disk.sync_dir(Path::new("/d")).unwrap();
+        assert!(!disk.is_damaged());
     }
 
     #[test]

@@ -68,8 +68,8 @@ impl Run {
         story.tell(|| format!("{options:?}"));
         story.tell(|| format!("{shape:?}"));
         let server = |sid: Sid| {
-            let rng = Rng::stream(seed, &format!("server {sid}"));
-            (sid, SimServer::new(sid, world.clone(), rng))
+            let streams = [format!("server {sid}"), format!("kinds of faults of server {sid}")];
+            (sid, SimServer::new(sid, world.clone(), streams.map(|stream| Rng::stream(seed, &stream))))
         };
         let servers: BTreeMap<_, _> = participants.into_iter().chain(observers).map(server).collect();
         let servers: Servers = Rc::new(RefCell::new(servers));
@@ -300,10 +300,10 @@ impl Run {
         self.report.recovery_ms.0 = self.await_until(began, &quorum, achieved).await;
     }
 
-    /// As few participants as decide; whoever cannot be started is not among them.
+    /// As few participants as decide; whoever may not start, or may have no vote, is not among them.
     fn pick_quorum(&self) -> BTreeSet<Sid> {
         let servers = self.servers.borrow();
-        let mut left: Vec<Sid> = self.ensemble.voters().filter(|sid| !servers[sid].may_refuse()).collect();
+        let mut left: Vec<Sid> = self.ensemble.voters().filter(|sid| !servers[sid].needs_help()).collect();
         let mut quorum = BTreeSet::new();
         while !self.ensemble.contains_quorum(&quorum) && !left.is_empty() {
             quorum.insert(left.swap_remove(self.rng.within(0..left.len() as u64) as usize));

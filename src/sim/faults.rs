@@ -71,7 +71,7 @@ pub enum Fault {
     FailDisk { who: Who, call: u64, fault: Injected },
     /// Its disk is full.
     FillDisk { who: Who },
-    /// A byte of a file is not what was written. At one server a run at most.
+    /// A byte of a file is not what was written. At a minority of the servers, the same ones for a whole run.
     Rot { who: Who },
     /// The disks are well again.
     HealDisks,
@@ -124,6 +124,8 @@ enum Kind {
     CatchUp,
     /// The same, and its links are reset again and again.
     Flap,
+    /// A leader hears nothing more of those who log what it proposes, until they come back to it.
+    Return,
 }
 
 /// Draws the schedule of a run.
@@ -132,7 +134,7 @@ pub fn draw(options: &Options, shape: &Shape) -> Vec<Step> {
     let gap = rng.pick(&[150, 500, 1500, 4000]);
     let menu = menu(options.scenario, &rng);
     let sids: Vec<Sid> = (1..=shape.participants + shape.observers).map(Sid).collect();
-    let mut artist = Artist { rng, shape, sids, steps: Vec::new(), rotten: None };
+    let mut artist = Artist { rng, shape, sids, steps: Vec::new(), rotten: Vec::new() };
     let mut at = 0;
     loop {
         at += artist.rng.within(1..2 * gap);
@@ -181,6 +183,10 @@ fn menu(scenario: Scenario, rng: &Rng) -> Menu {
                 (1, CrashAll),
             ]
         }
+        Scenario::Returns => vec![(20, Return), (1, Crash), (1, SlowDisk), (1, HealDisks)],
+        Scenario::Rot => {
+            vec![(6, Rot), (4, Crash), (1, CrashLeader), (1, CrashAll), (1, Isolate), (2, StrandTail)]
+        }
         Scenario::Pauses => vec![(6, Pause), (3, JumpClock), (1, Crash), (1, CrashLeader)],
         Scenario::Catchup => vec![(6, CatchUp), (4, Flap), (1, CrashAll), (1, CrashLeader), (1, LoseTail)],
         Scenario::Stale => vec![(20, Outvote)],
@@ -225,8 +231,8 @@ struct Artist<'a> {
     shape: &'a Shape,
     sids: Vec<Sid>,
     steps: Vec<Step>,
-    /// The one server whose files may rot.
-    rotten: Option<Sid>,
+    /// The servers whose files may rot.
+    rotten: Vec<Sid>,
 }
 
 impl Artist<'_> {
@@ -291,7 +297,7 @@ impl Artist<'_> {
                 Fault::FailDisk { who, call: self.rng.within(1..30), fault }
             }
             Kind::FillDisk => Fault::FillDisk { who },
-            Kind::Rot => Fault::Rot { who: Who::Server(*self.rotten.get_or_insert(a)) },
+            Kind::Rot => Fault::Rot { who: Who::Server(self.rotting(a)) },
             Kind::HealDisks => Fault::HealDisks,
             Kind::Depose => return self.depose(at),
             Kind::Outvote => return self.outvote(at),
@@ -299,9 +305,22 @@ impl Artist<'_> {
             Kind::LoseTail => return self.lose_tail(at, power),
             Kind::CatchUp => return self.catch_up(at, who, power),
             Kind::Flap => return self.flap(at, Who::Server(a), power),
+            Kind::Return => return self.come_back(at, power),
         };
         self.add(at, fault);
         at
+    }
+
+    /// This server, or another one whose files rot already: the others must be a quorum that has everything.
+    fn rotting(&mut self, candidate: Sid) -> Sid {
+        let minority = usize::from(self.shape.participants - 1) / 2;
+        if self.rotten.len() < minority && !self.rotten.contains(&candidate) {
+            self.rotten.push(candidate);
+        }
+        match self.rotten.contains(&candidate) {
+            true => candidate,
+            false => self.rotten[usize::from(candidate.0) % self.rotten.len()],
+        }
     }
 
     fn depose(&mut self, at: u64) -> u64 {
@@ -344,6 +363,20 @@ impl Artist<'_> {
         let back = killed + self.rng.within(1..2 * self.shape.timing.sync_limit_ms);
         self.add(back, Fault::StartAll);
         back
+    }
+
+    /// What the leader proposes is logged and acknowledged, but no word of it arrives; then the links are new, before
+    /// the leader gives up. Now and then one of its followers comes back as another process.
+    fn come_back(&mut self, at: u64, power: bool) -> u64 {
+        self.add(at, Fault::Isolate { who: Who::Leader, way: Way::In });
+        let back = at + self.rng.within(10..2 * self.shape.timing.tick_ms);
+        if self.rng.percent(30) {
+            self.add(back, Fault::Crash { who: Who::Follower(self.follower()), power });
+        }
+        self.add(back, Fault::ResetAll { who: Who::Leader });
+        self.add(back + 1, Fault::HealNetwork);
+        self.add(back + 1, Fault::StartAll);
+        back + 1
     }
 
     fn flap(&mut self, at: u64, who: Who, power: bool) -> u64 {

@@ -52,6 +52,10 @@ fn demand(mutant: Mutant) -> Demand {
         Mutant::CountsUnsynced => (Disks, 10, &["I10"]),
         Mutant::SyncAlone => (Stale, 60, &["I17"]),
         Mutant::KeptEphemerals => (Calm, 10, &["I16"]),
+        Mutant::CountsWhatIsCut => (Returns, 120, &["I8", "I10"]),
+        Mutant::SilentDamage => (Rot, 30, &["I8"]),
+        Mutant::DoubtfulVotes => (Rot, 160, &["I8"]),
+        Mutant::EarlyExpiry => (Calm, 10, &["I16"]),
     };
     Demand { scenario, within, by }
 }

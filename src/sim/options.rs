@@ -71,8 +71,12 @@ pub enum Scenario {
     Stale,
     /// One follower alone has what the leader proposed, and both come back with it
     Tails,
+    /// Followers come back to the leader of their epoch with what it has not committed
+    Returns,
     /// Disks are slow, full, broken and rotten
     Disks,
+    /// Bits turn over on the disks of a minority, and its servers and others are killed
+    Rot,
     /// Processes stand still, and clocks jump
     Pauses,
     /// Servers come back far behind, and are interrupted while they catch up

@@ -28,6 +28,8 @@ use crate::disk::{self, Disk, DiskSettings, Injected, SimDisk};
 
 /// When simulated time begins, in wall clock milliseconds.
 const WALL_ORIGIN: WallMillis = 1_700_000_000_000;
+/// With less room than this, in bytes, writes are refused; it is enough for some files more.
+const MIN_FREE: u64 = 32 << 10;
 /// Where the files of every server are, on its own disk.
 const DATA: &str = "/data";
 
@@ -57,13 +59,16 @@ pub struct SimServer {
     sid: Sid,
     world: World,
     rng: Rng,
+    /// Chooses among faults that look alike in the schedule: a stream of its own, so that what came later leaves known
+    /// runs as they were as far as can be.
+    kinds: Rng,
     disk: SimDisk,
     /// How wrong the machine's clock is, in ms.
     clock: Arc<AtomicI64>,
     /// Nothing more can be written to the disk.
     full: bool,
-    /// A file is damaged: a start may be refused, and then goes on being refused.
-    rotten: Arc<AtomicBool>,
+    /// A file was damaged: a start may be refused, and then goes on being refused.
+    rotten: bool,
     refuses: bool,
     /// The disk was made to fail: the process may end of that.
     excused: bool,
@@ -97,11 +102,12 @@ pub struct Died {
 
 impl SimServer {
     /// A server that has not been started yet.
-    pub fn new(sid: Sid, world: World, rng: Rng) -> SimServer {
+    pub fn new(sid: Sid, world: World, [rng, kinds]: [Rng; 2]) -> SimServer {
         world.checker.clock_set(sid, WALL_ORIGIN);
-        let (disk, clock, rotten) = (SimDisk::new(), Arc::default(), Arc::default());
-        let (full, refuses, excused) = (false, false, false);
-        SimServer { sid, world, rng, disk, clock, full, rotten, refuses, excused, births: 0, alive: None }
+        let (disk, clock) = (SimDisk::new(), Arc::default());
+        let (full, rotten, refuses, excused) = (false, false, false, false);
+        let (births, alive) = (0, None);
+        SimServer { sid, world, rng, kinds, disk, clock, full, rotten, refuses, excused, births, alive }
     }
 
     /// The process, if there is one.
@@ -109,13 +115,9 @@ impl SimServer {
         self.alive.as_ref()
     }
 
-    /// May it be of no use until an operator has helped it?
-    pub fn may_refuse(&self) -> bool {
-        self.is_rotten() || self.refuses
-    }
-
-    fn is_rotten(&self) -> bool {
-        self.rotten.load(Relaxed)
+    /// May it be of no use until an operator, or a leader, has helped it?
+    pub fn needs_help(&self) -> bool {
+        self.disk.is_damaged() || self.refuses || self.world.checker.is_doubtful(self.sid)
     }
 
     fn tell(&self, what: &str) {
@@ -136,7 +138,7 @@ impl SimServer {
         let sid = self.sid;
         self.tell("starts");
         let log = story.logger(sid);
-        let settings = DiskSettings { preallocate: 4096, ..DiskSettings::new(DATA, sid) };
+        let settings = DiskSettings { preallocate: 4096, min_free: MIN_FREE, ..DiskSettings::new(DATA, sid) };
         let (txns, snaps) = match disk::open(Arc::new(self.disk.clone()), settings, log.clone()) {
             Ok(stores) => stores,
             Err(fault) => return self.stop(&fault.to_string()),
@@ -145,8 +147,7 @@ impl SimServer {
         story.lives(sid, Some(stats.clone()));
         let wall = Arc::new(SimWall { story, offset: self.clock.clone() });
         let lives = Arc::new(AtomicBool::new(true));
-        let watched =
-            Watched::new(sid, checker.clone(), lives.clone(), self.rotten.clone(), self.disk.clone());
+        let watched = Watched::new(sid, checker.clone(), lives.clone(), self.disk.clone());
         // Every other server keeps sessions to itself, until they want something that others must know of.
         let local_sessions =
             if sid.0.is_multiple_of(2) { LocalSessions::Upgraded } else { LocalSessions::Off };
@@ -220,7 +221,7 @@ impl SimServer {
     /// The process cannot go on, or cannot even begin.
     fn stop(&mut self, fault: &str) {
         self.tell(&format!("stops: {fault}"));
-        self.refuses |= self.is_rotten();
+        self.refuses |= self.rotten;
         self.disk.kill();
         if !self.excused {
             let what = format!("it stops by itself, and its disk was never made to fail: {fault}");
@@ -279,27 +280,41 @@ impl SimServer {
         self.disk.slow_down(self.rng.next(), Duration::from_millis(ms));
     }
 
-    /// The n-th change of the disk fails.
+    /// The n-th change of the disk fails; of errors some come at the n-th time that it is read.
     pub fn fail_disk(&mut self, call: u64, fault: Injected) {
-        self.tell(&format!("has a disk that fails at call {call}: {fault:?}"));
         self.excused = true;
+        if fault == Injected::Io && self.kinds.percent(25) {
+            self.tell(&format!("has a disk that cannot be read at call {call}"));
+            return self.disk.inject_read(call);
+        }
+        self.tell(&format!("has a disk that fails at call {call}: {fault:?}"));
         self.disk.inject(call, fault);
     }
 
-    /// The disk is full until it heals.
+    /// The disk is full until it heals: at once, or soon.
     pub fn fill_disk(&mut self) {
-        (self.full, self.excused) = (true, true);
-        self.fail_disk(self.rng.within(1..20), Injected::Full);
+        self.excused = true;
+        let call = self.rng.within(1..20);
+        if self.kinds.percent(50) {
+            let room = self.kinds.within(0..2 * MIN_FREE);
+            self.tell(&format!("has a disk with room for {room} bytes"));
+            self.world.checker.fills();
+            return self.disk.limit_to_room(room);
+        }
+        self.full = true;
+        self.fail_disk(call, Injected::Full);
     }
 
-    /// A byte of a log or snapshot turns over.
+    /// A bit of a log or snapshot turns over, or of a file with an epoch or the sync mark.
     pub fn rot(&mut self) {
         let dir = Path::new(DATA).join("version-2");
+        let small = self.kinds.percent(20);
+        let may_rot = |name: &str| match small {
+            true => ["acceptedEpoch", "currentEpoch", ".synced"].contains(&name),
+            false => name.starts_with("log.") || name.starts_with("snapshot."),
+        };
         let files = self.disk.list(&dir).unwrap_or_default();
-        let mut files: Vec<_> = files
-            .into_iter()
-            .filter(|(name, len)| *len > 0 && (name.starts_with("log.") || name.starts_with("snapshot.")))
-            .collect();
+        let mut files: Vec<_> = files.into_iter().filter(|(name, len)| *len > 0 && may_rot(name)).collect();
         if files.is_empty() {
             return;
         }
@@ -307,8 +322,8 @@ impl SimServer {
         let offset = self.rng.within(0..len);
         self.tell(&format!("has bit rot in {name} at {offset}"));
         self.disk.rot(&dir.join(name), offset);
-        self.rotten.store(true, Relaxed);
-        self.excused = true;
+        self.world.checker.damaged(self.sid);
+        (self.rotten, self.excused) = (true, true);
     }
 
     /// An operator gives it an empty disk, if a quorum of the others has everything.
@@ -319,16 +334,16 @@ impl SimServer {
         self.tell("gets an empty disk");
         self.disk = SimDisk::new();
         self.world.checker.wiped(self.sid);
-        self.rotten.store(false, Relaxed);
-        self.refuses = false;
+        (self.rotten, self.refuses) = (false, false);
         true
     }
 
     /// The disk is as good as new, but for what is damaged.
     pub fn heal_disk(&mut self) {
         self.disk.heal();
+        self.disk.limit(None);
         self.full = false;
-        self.excused = self.is_rotten() || self.alive.is_none();
+        self.excused = self.rotten || self.alive.is_none();
     }
 }
 

@@ -19,21 +19,13 @@ pub struct Watched {
     sid: Sid,
     checker: Arc<Checker>,
     lives: Arc<AtomicBool>,
-    /// A file is damaged: what a start would find is no longer of its making.
-    rotten: Arc<AtomicBool>,
     disk: SimDisk,
 }
 
 impl Watched {
     /// As long as `lives` says so.
-    pub fn new(
-        sid: Sid,
-        checker: Arc<Checker>,
-        lives: Arc<AtomicBool>,
-        rotten: Arc<AtomicBool>,
-        disk: SimDisk,
-    ) -> Watched {
-        Watched { sid, checker, lives, rotten, disk }
+    pub fn new(sid: Sid, checker: Arc<Checker>, lives: Arc<AtomicBool>, disk: SimDisk) -> Watched {
+        Watched { sid, checker, lives, disk }
     }
 
     fn lives(&self) -> bool {
@@ -45,9 +37,10 @@ impl Watched {
         if self.lives() { Ok(()) } else { Err(Fault("the process is dead".into())) }
     }
 
-    /// What a start would find now: the last transaction, and the tree's digest. `None`: a file is damaged.
+    /// What a start would find now: the last transaction, and the tree's digest. `None`: a file is damaged, and what
+    /// would be found is not of its server's making.
     fn would_find(&self) -> Option<Result<(Zxid, i64), String>> {
-        (!self.rotten.load(Relaxed)).then(|| self.start_would_find())
+        (!self.disk.is_damaged()).then(|| self.start_would_find())
     }
 
     fn start_would_find(&self) -> Result<(Zxid, i64), String> {
@@ -162,6 +155,7 @@ impl<S: TxnStore> TxnStore for WatchedTxns<S> {
 
     fn trust(&mut self) -> Result<(), Fault> {
         self.watched.alive()?;
+        self.watched.checker.trusts(self.watched.sid);
         self.store.trust()
     }
 

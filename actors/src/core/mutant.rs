@@ -1,4 +1,5 @@
-//! The historic mistakes of ZAB's implementations, put back: the proof that the checks can fail.
+//! Mistakes put back, the historic ones of ZAB's implementations and a few of their kind: the proof that the checks can
+//! fail.
 //!
 //! Each is a switch at the one place where the code does it right, `if mutated(Mutant::EpochBeforeLog)`; a run of the
 //! simulator throws one, for all its servers ([`with`]). Builds for tests have the switches (debug builds, and those
@@ -75,6 +76,16 @@ mutants! {
     SyncAlone,
     /// A closed session's ephemerals stay (reported by users, never settled). I16.
     KeptEphemerals,
+    /// What a learner that returns says it has counts as acknowledged, though it is cut to what is committed and gets
+    /// the rest once more. I8, I10: what a quorum once had must still be there.
+    CountsWhatIsCut,
+    /// A damaged end of a log passes for one that was never finished (as where a record that does not check ends a log
+    /// in silence). I8: what was acknowledged is there after a start, or its lack is known.
+    SilentDamage,
+    /// A server votes and follows that may lack what it has acknowledged. I8: its word does not count.
+    DoubtfulVotes,
+    /// The end of a session is rounded down to a tick. I16: none expires early.
+    EarlyExpiry,
 }
 
 impl Mutant {

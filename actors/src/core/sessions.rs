@@ -22,6 +22,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
+use crate::core::mutant::{Mutant, mutated};
 use crate::types::{Millis, SessionId};
 
 /// What the session tracker hears.
@@ -253,7 +254,8 @@ impl Ends {
     fn touch(&mut self, tick_ms: Millis, now: Millis, sessions: &[(SessionId, i32)]) {
         for (session, timeout_ms) in sessions {
             let timeout_ms = Millis::try_from(*timeout_ms).unwrap_or(0);
-            let end = ((now + timeout_ms) / tick_ms + 1) * tick_ms;
+            let up = Millis::from(!mutated(Mutant::EarlyExpiry));
+            let end = ((now + timeout_ms) / tick_ms + up) * tick_ms;
             if self.ends.get(session) != Some(&end) {
                 self.forget(*session);
                 self.ends.insert(*session, end);

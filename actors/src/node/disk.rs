@@ -3,6 +3,7 @@
 use slog::info;
 
 use super::{Node, State};
+use crate::core::mutant::{Mutant, mutated};
 use crate::core::tree::Tree;
 use crate::core::{leader, learner};
 use crate::replica::FromNode;
@@ -15,7 +16,7 @@ impl Node {
         match done {
             LogDone::Recovered(recovered) => {
                 self.epochs = recovered.epochs;
-                self.doubtful = recovered.doubtful;
+                self.doubtful = recovered.doubtful && !mutated(Mutant::DoubtfulVotes);
                 self.trust.recovered(recovered.diverged, self.now());
                 self.install(Box::new(recovered.tree));
                 self.look(recovered.history);

@@ -51,6 +51,8 @@ pub struct Watch {
 pub(super) struct Histories {
     /// Transactions that a client was told are its own.
     claimed: BTreeSet<Zxid>,
+    /// A disk was nearly full: writes may be refused, until after a moment there is room again.
+    pub(super) may_lack_room: bool,
     /// Who has had a session of this id.
     owners: BTreeMap<SessionId, BTreeSet<u64>>,
 }
@@ -115,6 +117,9 @@ impl Histories {
         }
         if reply.result == Err(ZkError::SessionExpired) && !asked.op.is_write() {
             return Ok(()); // not answered, but refused
+        }
+        if reply.result == Err(ZkError::NotReadOnly) && asked.op.is_write() && self.may_lack_room {
+            return Ok(()); // refused for want of room
         }
         if matches!(asked.op, Op::CloseSession) && reference.is_local(asked.session) {
             return Ok(()); // nobody else has to know

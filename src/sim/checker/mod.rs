@@ -38,7 +38,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use zabra_actors::core::quorum::Ensemble;
 use zabra_actors::core::tree::Tree;
 use zabra_actors::types::{
-    Entry, Epoch, Epochs, Packet, Reply, SessionId, Sid, Tenure, WallMillis, WatchEvent, Zxid,
+    Entry, Epoch, Epochs, Packet, Reply, SessionId, Sid, Tenure, TxnBody, WallMillis, WatchEvent, Zxid,
 };
 
 use self::histories::Histories;
@@ -134,9 +134,35 @@ impl Checker {
         ghost.servers.can_spare(&ghost.order, sid)
     }
 
-    /// A server has lost its disk.
+    /// A server has lost its disk, and has an empty one.
     pub fn wiped(&self, sid: Sid) {
-        *self.lock().servers.get_mut(sid) = Server::default();
+        let mut ghost = self.lock();
+        *ghost.servers.get_mut(sid) = Server::default();
+        ghost.servers.damaged.remove(&sid);
+    }
+
+    /// A server's disk is damaged.
+    pub fn damaged(&self, sid: Sid) {
+        self.lock().servers.damaged.insert(sid);
+    }
+
+    /// A server's disk has little room.
+    pub fn fills(&self) {
+        self.lock().histories.may_lack_room = true;
+    }
+
+    /// Does a server know that it may lack what it has acknowledged?
+    pub fn is_doubtful(&self, sid: Sid) -> bool {
+        self.lock().servers.get(sid).doubtful
+    }
+
+    /// A server is about to note that it lacks nothing any more.
+    pub fn trusts(&self, sid: Sid) {
+        let mut ghost = self.lock();
+        let Ghost { order, servers, .. } = &mut *ghost;
+        let verdict = servers.settle_debt(order, sid);
+        drop(ghost);
+        self.judge(sid, verdict);
     }
 
     fn show(&self, sid: Sid) {
@@ -282,7 +308,7 @@ impl Checker {
                 let sessions = requests.iter().map(|request| request.session);
                 sessions.for_each(|session| ghost.sessions.touched_by(now, at, from, session));
             }
-            Packet::Revalidate { session, .. } => ghost.sessions.touched_by(now, at, from, *session),
+            Packet::Revalidate { session, .. } => ghost.sessions.asked_about(now, at, from, *session),
             _ => {}
         }
     }
@@ -409,18 +435,20 @@ impl Ghost {
 
     /// Somebody sends or logs an entry behind `parent`.
     fn see(&mut self, now: u64, entry: &Arc<Entry>, parent: Zxid) -> Result<(), String> {
-        let is_new = self.order.log(entry, parent)?;
+        if !self.order.log(entry, parent)? {
+            return Ok(());
+        }
         let header = &entry.txn.header;
-        if is_new
-            && sessions::is_close(&entry.txn.body)
-            && let Some(timeout_ms) = self.reference.sessions.get(&header.session)
-        {
-            self.sessions.closes(now, header, *timeout_ms)?;
+        match &entry.txn.body {
+            TxnBody::CreateSession { timeout_ms } => self.sessions.opens(header.session, *timeout_ms),
+            TxnBody::CloseSession { .. } => self.sessions.closes(now, header)?,
+            _ => {}
         }
         Ok(())
     }
 
     fn send(&mut self, now: u64, sid: Sid, to: Sid, tenure: Tenure, packet: &Packet) -> Result<(), String> {
+        self.servers.check_doubtful(sid, packet)?;
         if let Packet::Notification(said) = packet {
             return self.votes.said(sid, said, &self.sessions);
         }
@@ -440,6 +468,7 @@ impl Ghost {
             Packet::Revalidated { session, valid: Some(_) } => {
                 sessions.grants(now, servers.get(sid).epochs.current, *session, to)
             }
+            Packet::Revalidated { session, valid: None } => sessions.refuses(sid, to, *session),
             _ => {}
         }
         // Before it is established a leader offers its log as if it were committed: that proves nothing.

@@ -41,6 +41,15 @@ impl Order {
         self.committed[self.committed.partition_point(|at| *at <= zxid)..].iter().copied()
     }
 
+    /// The last committed transaction on the path that ends at `end`.
+    pub(super) fn committed_on(&self, end: Zxid) -> Zxid {
+        let mut at = end;
+        while at != Zxid::ZERO && !self.is_committed(at) {
+            at = self.vertices.get(&at).map_or(Zxid::ZERO, |vertex| vertex.parent);
+        }
+        at
+    }
+
     pub(super) fn get(&self, zxid: Zxid) -> Option<&Vertex> {
         self.vertices.get(&zxid)
     }

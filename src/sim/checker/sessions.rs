@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use zabra_actors::types::{Epoch, SessionId, Sid, Tenure, TxnBody, TxnHeader, WallMillis, Zxid};
+use zabra_actors::types::{Epoch, SessionId, Sid, Tenure, TxnHeader, WallMillis, Zxid};
 
 /// What is known of sessions and leaders.
 #[derive(Default)]
@@ -11,12 +11,16 @@ pub(super) struct Sessions {
     leaders: BTreeMap<Epoch, (Sid, u64)>,
     /// When a server heard of a session.
     heard: BTreeMap<(SessionId, Sid), Vec<u64>>,
+    /// By leader and learner: when the learner has asked the last time whether a session may go on.
+    asked: BTreeMap<(SessionId, Sid, Sid), u64>,
     /// By what its clock shows at the time 0 of the run, or would, and since when.
     clocks: BTreeMap<Sid, Vec<(u64, WallMillis)>>,
     /// By leader and learner: the stay in which the leader listens to it.
     attending: BTreeMap<(Sid, Sid), Attention>,
     /// When a process stood still: from, to.
     pauses: BTreeMap<Sid, Vec<(u64, u64)>>,
+    /// The time-out that a session was opened with: all its connections ask for the same.
+    timeouts: BTreeMap<SessionId, i32>,
     /// When a session was last allowed to go on at a server, by its leader, and in which epoch.
     granted: BTreeMap<(SessionId, Sid), (u64, Epoch)>,
 }
@@ -79,11 +83,7 @@ impl Sessions {
         let since = self.reads_since(now, at);
         let unread = self.attending.remove(&(at, learner)).map(|attending| attending.unread);
         for (time, session) in unread.into_iter().flatten().filter(|(time, _)| *time >= since) {
-            if let Some(heard) = self.heard.get_mut(&(session, at))
-                && let Some(place) = heard.iter().rposition(|it| *it == time)
-            {
-                heard.remove(place);
-            }
+            self.unhear(session, at, time);
         }
     }
 
@@ -100,6 +100,27 @@ impl Sessions {
         if let Some(Attention { unread, .. }) = self.attending.get_mut(&(at, learner)) {
             unread.retain(|(time, _)| *time >= since);
             unread.push((now, session));
+        }
+    }
+
+    /// A learner asks whether a session may go on there, and no answer has left yet.
+    pub(super) fn asked_about(&mut self, now: u64, at: Sid, learner: Sid, session: SessionId) {
+        self.touched_by(now, at, learner, session);
+        self.asked.insert((session, at, learner), now);
+    }
+
+    /// It may not: then it was no news of the session, which is over, or is not there yet.
+    pub(super) fn refuses(&mut self, at: Sid, learner: Sid, session: SessionId) {
+        if let Some(time) = self.asked.remove(&(session, at, learner)) {
+            self.unhear(session, at, time);
+        }
+    }
+
+    fn unhear(&mut self, session: SessionId, at: Sid, time: u64) {
+        if let Some(heard) = self.heard.get_mut(&(session, at))
+            && let Some(place) = heard.iter().rposition(|it| *it == time)
+        {
+            heard.remove(place);
         }
     }
 
@@ -153,27 +174,43 @@ impl Sessions {
         })
     }
 
+    /// A createSession is logged for the first time anywhere.
+    pub(super) fn opens(&mut self, session: SessionId, timeout_ms: i32) {
+        self.timeouts.insert(session, timeout_ms);
+    }
+
     /// A closeSession is logged for the first time anywhere. Only an expiry has no request number.
-    pub(super) fn closes(&self, now: u64, header: &TxnHeader, timeout_ms: i32) -> Result<(), String> {
+    pub(super) fn closes(&self, now: u64, header: &TxnHeader) -> Result<(), String> {
         let TxnHeader { session, cxid, zxid, time } = *header;
-        let Some((leader, since)) = self.leaders.get(&zxid.epoch()).filter(|_| cxid == 0) else {
+        if cxid != 0 {
             return Ok(());
+        }
+        let Some((leader, since)) = self.leaders.get(&zxid.epoch()) else {
+            return Err(format!("I16: {zxid} expires session {session}, and nobody has led its epoch"));
+        };
+        let Some(timeout_ms) = self.timeouts.get(&session) else {
+            return Err(format!("I16: {leader} expires session {session}, which nobody has opened"));
         };
         // It may have waited for a slow disk, or for the next epoch, before it was seen; what counts is when it was
         // decided, as the leader's clock tells.
-        let timeout_ms = timeout_ms.max(0) as u64;
-        let mut verdicts = self.times_of(now, *leader, time).map(|decided| {
+        let timeout_ms = (*timeout_ms).max(0) as u64;
+        let mut longest = None;
+        for decided in self.times_of(now, *leader, time) {
             let silent = self.silent(session, *leader, *since, decided, timeout_ms);
-            if silent >= timeout_ms { Ok(()) } else { Err(silent) }
-        });
-        let Some(Err(silent)) = verdicts.next() else { return Ok(()) };
-        if verdicts.any(|verdict| verdict.is_ok()) {
-            return Ok(());
+            if silent >= timeout_ms {
+                return Ok(());
+            }
+            longest = longest.max(Some(silent));
         }
-        Err(format!(
-            "I16: session {session} is expired by {leader} {silent} ms after it was heard of, its time-out is \
-             {timeout_ms} ms"
-        ))
+        match longest {
+            Some(silent) => Err(format!(
+                "I16: session {session} is expired by {leader} {silent} ms after it was heard of, its time-out is \
+                 {timeout_ms} ms"
+            )),
+            None => Err(format!(
+                "I16: session {session} is expired by {leader} at {time}, which its clock has never shown"
+            )),
+        }
     }
 
     /// How long a session had been silent when its end was decided.
@@ -194,12 +231,72 @@ impl Sessions {
     }
 }
 
-/// Does it end a session?
-pub(super) fn is_close(body: &TxnBody) -> bool {
-    matches!(body, TxnBody::CloseSession { .. })
-}
-
 /// Is it a transaction, or the mark of an epoch?
 pub(super) fn is_txn(zxid: Zxid) -> bool {
     zxid.counter() > 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEADER: Sid = Sid(1);
+    const SESSION: SessionId = SessionId(7);
+    const NOON: WallMillis = 1_000_000;
+
+    /// A leader since 1,000 ms, and a session with a time-out of 500 ms that was heard of at 2,000.
+    fn sessions() -> Sessions {
+        let mut sessions = Sessions::default();
+        sessions.set_clock(0, LEADER, NOON);
+        sessions.leads(1_000, LEADER, Epoch(1)).unwrap();
+        sessions.opens(SESSION, 500);
+        sessions.touched(2_000, LEADER, SESSION);
+        sessions
+    }
+
+    fn expired(at: WallMillis, session: SessionId, epoch: u32) -> TxnHeader {
+        TxnHeader { session, cxid: 0, zxid: Zxid::new(Epoch(epoch), 9), time: at }
+    }
+
+    /// The verdict on an expiry that was decided when the leader's clock showed this.
+    fn verdict(sessions: &Sessions, shown: WallMillis) -> Result<(), String> {
+        sessions.closes(9_000, &expired(shown, SESSION, 1))
+    }
+
+    #[test]
+    fn a_session_expires_after_its_time_out_and_not_before() {
+        assert_eq!(verdict(&sessions(), NOON + 2_500), Ok(()));
+        assert!(verdict(&sessions(), NOON + 2_499).unwrap_err().contains("499 ms after it was heard of"));
+        let closed = TxnHeader { cxid: 3, ..expired(NOON + 2_100, SESSION, 1) };
+        assert_eq!(sessions().closes(9_000, &closed), Ok(()), "its client has asked for it");
+    }
+
+    #[test]
+    fn an_expiry_without_a_reason_is_none() {
+        let unexplained = [
+            (expired(NOON + 9_001, SESSION, 1), "which its clock has never shown"),
+            (expired(NOON + 2_500, SESSION, 2), "nobody has led its epoch"),
+            (expired(NOON + 2_500, SessionId(8), 1), "which nobody has opened"),
+        ];
+        for (header, why) in unexplained {
+            assert!(sessions().closes(9_000, &header).unwrap_err().contains(why), "{header:?}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_has_shown_a_time_twice() {
+        let mut sessions = sessions();
+        sessions.set_clock(2_400, LEADER, NOON - 1_000);
+        assert_eq!(verdict(&sessions, NOON + 2_300), Ok(()), "at 3,300, not at 2,300");
+        assert!(verdict(&sessions, NOON + 1_450).is_err(), "too early both times");
+    }
+
+    #[test]
+    fn a_question_that_is_answered_with_no_is_no_news_of_a_session() {
+        let mut sessions = sessions();
+        sessions.asked_about(2_400, LEADER, Sid(2), SESSION);
+        assert!(verdict(&sessions, NOON + 2_500).is_err());
+        sessions.refuses(LEADER, Sid(2), SESSION);
+        assert_eq!(verdict(&sessions, NOON + 2_500), Ok(()));
+    }
 }

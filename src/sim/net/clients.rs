@@ -207,3 +207,94 @@ impl Inner {
         self.clients = Clients::default();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use actix::{Actor, Addr, AsyncContext, Context, Handler, Recipient, System};
+    use zabra_actors::core::quorum::Ensemble;
+    use zabra_actors::handle::FromPeer;
+    use zabra_actors::questions::Questions;
+    use zabra_actors::replica::{Replica, TakeSnapshot};
+    use zabra_actors::session_tracker::SessionTracker;
+    use zabra_actors::turn::Monotonic;
+    use zabra_actors::types::Op;
+    use zabra_actors::watch_manager::WatchManager;
+
+    use super::super::{Delays, SimNet};
+    use super::*;
+    use crate::sim::Tell;
+    use crate::sim::checker::Checker;
+    use crate::sim::rng::Rng;
+    use crate::sim::story::Story;
+
+    const SERVER: Sid = Sid(1);
+    const CONN: ConnId = ConnId(1);
+
+    /// A server that notes the numbers of the requests that come in.
+    struct Server(mpsc::UnboundedSender<i32>);
+
+    impl Actor for Server {
+        type Context = Context<Server>;
+    }
+
+    impl Handler<FromClient> for Server {
+        type Result = ();
+
+        fn handle(&mut self, said: FromClient, _: &mut Self::Context) {
+            if let FromClient::Requests(requests) = said {
+                requests.iter().for_each(|request| self.0.send(request.xid).unwrap());
+            }
+        }
+    }
+
+    /// An actor that is not there.
+    fn nobody<A: Actor<Context = Context<A>>>() -> Addr<A> {
+        Context::<A>::new().address()
+    }
+
+    fn brain(clients: Recipient<FromClient>) -> Brain {
+        let (watches, replica) = (nobody::<WatchManager>(), nobody::<Replica>());
+        let tracker = nobody::<SessionTracker>();
+        Brain {
+            opened: watches.clone().recipient(),
+            clients,
+            peers: nobody::<zabra_actors::node::Node>().recipient::<FromPeer>(),
+            questions: Questions::to(&watches, &replica, &tracker, Monotonic::start()),
+            snapshots: replica.recipient::<TakeSnapshot>(),
+        }
+    }
+
+    fn net() -> SimNet {
+        let story = Story::begin(Tell::Nothing);
+        let ensemble = Ensemble::majority(SERVER, &[SERVER], &[]);
+        let checker = Arc::new(Checker::new(ensemble, story.clone()));
+        let delays = Delays { peer_max: 1, client_max: 1, redial_max: 1, packet: 0 };
+        SimNet::new(Rng::stream(0, "net"), delays, BTreeSet::new(), story, checker)
+    }
+
+    /// Once it did, and a client's requests came in another order than they were sent.
+    #[test]
+    fn what_arrives_as_a_pause_ends_does_not_overtake_what_has_waited() {
+        System::new().block_on(async {
+            let (noted, mut order) = mpsc::unbounded_channel();
+            let (inbox, _deliveries) = mpsc::unbounded_channel();
+            let net = net();
+            let says = |inner: &mut Inner, now, xid| {
+                let request = Request { conn: CONN, xid, op: Op::Ping, auth: Arc::new([]) };
+                inner.bring_to_server(now, CONN, Says::Requests(SessionId(1), vec![request]));
+            };
+            net.change(|inner, _| {
+                inner.open(CONN, SERVER, brain(Server(noted).start().recipient()), inbox);
+                inner.pause(SERVER, 50);
+                says(inner, 49, 1);
+                says(inner, 50, 2);
+                inner.resume(50, SERVER);
+                says(inner, 50, 3);
+            });
+            let heard = [order.recv().await, order.recv().await, order.recv().await];
+            assert_eq!(heard, [Some(1), Some(2), Some(3)]);
+        });
+    }
+}

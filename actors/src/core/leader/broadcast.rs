@@ -159,6 +159,9 @@ impl Broadcast {
             // A learner that came late has promised, or asks for a snapshot.
             (Packet::AckEpoch { last, current }, _) => {
                 self.common.on_late_ack_epoch(from, last, current, true, out);
+                if mutated(Mutant::CountsWhatIsCut) {
+                    self.commit(out);
+                }
             }
             // A learner has taken over the next epoch.
             (Packet::Ack { zxid }, Stage::InStep)

@@ -295,6 +295,9 @@ impl Common {
         let learner = self.learners.get_mut(to).expect("only a learner that is there is synchronized");
         let kind = learner.kind;
         learner.enter(self.now, Stage::Synchronizing { snap: method == Method::Snap });
+        if mutated(Mutant::CountsWhatIsCut) {
+            learner.acked = last;
+        }
         let after = match method {
             Method::Diff => {
                 self.learners.send(to, Packet::Diff { last: committed }, out);

@@ -117,6 +117,7 @@ fn seeds_that_have_found_something() {
     all_is_well(Scenario::Pauses, None, 30_008_666..30_008_667); // another server's write with the same numbers
     all_is_well(Scenario::Pauses, None, 30_010_085..30_010_086); // the same, to a client that had moved on
     all_is_well(Scenario::Pauses, None, 40_002_630..40_002_631); // two stays of one number, the clock being before 1970
+    all_is_well(Scenario::Pauses, None, 200_007_845..200_007_846); // a reader that was cut off every other second
 }
 
 #[test]

@@ -368,9 +368,11 @@ impl Run {
             if self.failure().is_some() {
                 return;
             }
-            // A server may be asked anew: the aftermath of a fault can cost it its leader once more.
+            // A server may be asked anew, for what is left: it can lose its leader once more, in the aftermath of a fault,
+            // or when it comes late into a new epoch, which with slow links may happen every other second.
+            let mut left = vec!["/".into()];
             let answered = async {
-                while client::audit(around, sid).await.is_none() && self.failure().is_none() {
+                while client::audit(around, sid, &mut left).await.is_none() && self.failure().is_none() {
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     self.start(|_| true);
                 }

@@ -290,16 +290,16 @@ impl SimClient {
     }
 }
 
-/// Reads everything below the root.
-pub(super) async fn read_all(wire: &mut Wire, view: &mut View) -> Option<()> {
-    let mut paths: Vec<Str> = vec!["/".into()];
-    while let Some(path) = paths.pop() {
+/// Reads what is left of a tree, and everything below that.
+pub(super) async fn read_all(wire: &mut Wire, view: &mut View, left: &mut Vec<Str>) -> Option<()> {
+    while let Some(path) = left.last().cloned() {
         wire.ask(get(&path, false));
         wire.ask(children(path.clone(), false));
         wire.answer(view).await?;
         let listed = wire.answer(view).await?;
         let below = |name: &Str| format!("{}/{name}", path.trim_end_matches('/')).into();
-        paths.extend(names(&listed).iter().map(below));
+        left.pop();
+        left.extend(names(&listed).iter().map(below));
     }
     Some(())
 }

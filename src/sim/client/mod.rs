@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use zabra_actors::core::watches::WatchTable;
 use zabra_actors::handle::Brain;
-use zabra_actors::types::{ConnId, Op, SessionId, Sid};
+use zabra_actors::types::{ConnId, Op, SessionId, Sid, Str};
 
 pub use self::acts::{ACTS, SYNC_AND_READ};
 use self::wire::Wire;
@@ -125,13 +125,13 @@ impl SimClient {
     }
 }
 
-/// Reads the whole tree of one server after everything has calmed down; each answer is checked as any client's
-/// is. `None`: it did not answer.
-pub async fn audit(around: &Surroundings, sid: Sid) -> Option<()> {
+/// Reads what is left of the tree of one server after everything has calmed down; each answer is checked as any
+/// client's is. `None`: it did not answer.
+pub async fn audit(around: &Surroundings, sid: Sid, left: &mut Vec<Str>) -> Option<()> {
     let mut session = Session { id: SessionId::NONE, password: Bytes::new(), view: View::default(), made: 0 };
     let mut wire = Wire::open(around, u64::MAX, |_| sid)?;
     wire.handshake(&session).await?;
     wire.ask(Op::Sync { path: None });
     wire.answer(&mut session.view).await?.result.ok()?;
-    acts::read_all(&mut wire, &mut session.view).await
+    acts::read_all(&mut wire, &mut session.view, left).await
 }

@@ -39,9 +39,6 @@ const CORES_FOR_IO: usize = 4;
 /// More threads than this cannot keep one core thread busy.
 const MAX_IO_THREADS: usize = 4;
 
-/// How far the thread of the Snapshotter steps back, of 19: at this one it gets a tenth of a core that others want, too.
-const NICE: i32 = 10;
-
 /// Why a server ended otherwise than by request.
 #[derive(Debug)]
 pub enum Failure {
@@ -211,7 +208,7 @@ fn start_brain(
         stats: stats.clone(),
         log: log.clone(),
     };
-    let placement = Placement { disk: Some(Arbiter::new().handle()), snap: Some(background(log)) };
+    let placement = Placement { disk: Some(Arbiter::new().handle()), snap: Some(Arbiter::new().handle()) };
     let mut started = None;
     let running = brain::start(parts, &placement, |node| {
         match Links::start_on(peer_port, links_settings(cluster, me), node, log) {
@@ -227,21 +224,6 @@ fn start_brain(
     });
     let links = started.expect("links are made while the brain starts")?;
     Ok((running, links))
-}
-
-/// A thread for work that nobody waits for: where cores are few it leaves them to the others.
-fn background(log: &Logger) -> ArbiterHandle {
-    let arbiter = Arbiter::new().handle();
-    #[cfg(target_os = "linux")] // elsewhere it would be the whole process
-    {
-        let log = log.clone();
-        arbiter.spawn_fn(move || {
-            if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE) {
-                warn!(log, "snapshots are written with the priority of everything else"; "error" => %error);
-            }
-        });
-    }
-    arbiter
 }
 
 /// Stands in for links that could not be made, until the server has ended for that reason.

@@ -1,7 +1,9 @@
 //! The epoch files: `acceptedEpoch` and `currentEpoch`, a decimal number each, without a newline.
 //!
-//! They have no checksum, but a bit that turns over in a digit leaves mostly no digit behind. So nothing but digits is
-//! taken for a number: a blank at the end is what is left of a 0, and with it an epoch would be a tenth of itself.
+//! They have no checksum, as Apache's do not. So nothing but digits is taken for a number: when one of the upper four
+//! bits of a digit turns over, no digit is left, and a blank at the end, which a 0 becomes, would make an epoch a tenth
+//! of itself. When one of the lower four does, mostly another digit is left, and nobody can tell, unless the epoch is then
+//! below what the log says.
 //!
 //! Invariants on disk, at every crash point: `current <= accepted`, neither goes down, and after
 //! [`recover`] the epoch of the last zxid is at most `current`.

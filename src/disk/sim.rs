@@ -166,7 +166,8 @@ impl SimDisk {
         SimDisk { state: Arc::new(Mutex::new(copy)) }
     }
 
-    /// Turns a bit of a file over, durably: bit rot.
+    /// Turns a bit of a file over, durably: bit rot. It is one that leaves no digit of a digit: the epoch files have no
+    /// checksum.
     pub fn rot(&self, path: &Path, offset: u64) {
         self.flip(path, offset, 0x10);
     }

@@ -86,7 +86,7 @@ pub(super) fn missing(buffer: &BytesMut) -> usize {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use zabra_actors::types::Zxid;
+    use zabra_actors::types::{Entry, SessionId, Sid, Txn, TxnBody, TxnHeader, Zxid};
 
     use super::*;
 
@@ -120,6 +120,21 @@ mod tests {
             }
             assert_eq!(seen, packets, "cut at {cut}");
             assert!(buffer.is_empty());
+        }
+    }
+
+    /// Entries are equal whoever was asked, so this is looked at by itself.
+    #[test]
+    fn a_proposal_says_which_server_was_asked() {
+        let header = TxnHeader { session: SessionId(1), cxid: 2, zxid: Zxid(3), time: 4 };
+        let txn = Txn { header, body: TxnBody::Error(-101), digest: None };
+        for entry in [Entry::asked_at(Sid(5), txn.clone()), Entry::new(txn)] {
+            for packet in [Packet::Proposal(entry.clone()), Packet::Inform(entry.clone())] {
+                let mut bytes = bytes_of(&[Frame::new(Tenure(9), encode(&packet).expect("small"))]);
+                let heard = decode(&mut bytes).expect("a good frame").expect("a whole one").packet;
+                let (Packet::Proposal(heard) | Packet::Inform(heard)) = heard else { panic!("{heard:?}") };
+                assert_eq!((heard.asked_at, &heard), (entry.asked_at, &entry));
+            }
         }
     }
 

@@ -60,7 +60,6 @@ pub fn plan(history: &History, peer_last: Zxid) -> Plan {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::types::{Entry, Epoch, SessionId, Txn, TxnBody, TxnHeader};
 

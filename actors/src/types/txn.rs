@@ -16,7 +16,8 @@ use crate::jute;
 pub struct TxnHeader {
     /// The session it is made for; 0 when a server made it.
     pub session: SessionId,
-    /// The xid of the client's request: with the session it names the request that a member waits for.
+    /// The xid of the client's request: with the session it names the request that a member waits for, at the member that
+    /// was asked ([`Entry::asked_at`]).
     pub cxid: i32,
     /// Its place in the total order.
     pub zxid: Zxid,
@@ -102,8 +103,8 @@ pub struct Entry {
     pub txn: Txn,
     /// Encoded: TxnHeader, body and digest, exactly as in a log record and in a PROPOSAL.
     pub bytes: Bytes,
-    /// The server that a client has asked for it; only there somebody may wait for it. `None` when nobody asked, or
-    /// when it comes from a log file, which does not say.
+    /// The server through which it was asked for, by a client or by that server itself; only there somebody may wait for
+    /// it. `None` when nobody asked, or when it comes from a log file, which does not say.
     pub asked_at: Option<Sid>,
 }
 
@@ -113,7 +114,7 @@ impl Entry {
         Entry::of(txn, None)
     }
 
-    /// Encodes a transaction that a client has asked this server for.
+    /// Encodes a transaction that was asked for through this server.
     pub fn asked_at(server: Sid, txn: Txn) -> Arc<Entry> {
         Entry::of(txn, Some(server))
     }
@@ -135,7 +136,7 @@ impl Entry {
     }
 }
 
-// The bytes say what it does, and where it stands.
+// The bytes say what it does, and where it stands. Who was asked is no part of that: a log file does not know it.
 impl PartialEq for Entry {
     fn eq(&self, other: &Entry) -> bool {
         self.bytes == other.bytes

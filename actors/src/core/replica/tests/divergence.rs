@@ -2,13 +2,20 @@
 
 use super::*;
 use crate::core::tree::DIGEST_VERSION;
-use crate::types::{Txn, TxnBody, TxnDigest};
+use crate::types::{Txn, TxnBody, TxnDigest, TxnHeader};
 
 /// A committed transaction, made by a leader's replica of the same past but for its digest.
 fn tampered(entry: &Entry, change: impl Fn(TxnDigest) -> Option<TxnDigest>) -> Arc<Entry> {
     let mut txn = entry.txn.clone();
     txn.digest = txn.digest.and_then(change);
-    Entry::new(txn)
+    Arc::new(Entry { asked_at: entry.asked_at, ..(*Entry::new(txn)).clone() })
+}
+
+/// The first transaction of an epoch, a session's, and it foretells another tree than this server's is.
+fn wrong_from_the_start(server: &Server) -> Arc<Entry> {
+    let header = TxnHeader { session: SessionId(7), cxid: 0, zxid: Zxid::new(EPOCH, 1), time: NOW };
+    let digest = Some(TxnDigest { version: DIGEST_VERSION, tree: server.replica.tree().digest() ^ 1 });
+    Entry::new(Txn { header, body: TxnBody::CreateSession { timeout_ms: 5000 }, digest })
 }
 
 /// The next transaction of a leader and its client, a create.
@@ -99,11 +106,8 @@ fn a_leader_compares_its_own_tree_too() {
 #[test]
 fn the_first_transaction_is_compared_too() {
     let mut learner = Server::learner();
-    let header =
-        crate::types::TxnHeader { session: SessionId(7), cxid: 0, zxid: Zxid::new(EPOCH, 1), time: NOW };
-    let digest = Some(TxnDigest { version: DIGEST_VERSION, tree: learner.replica.tree().digest() ^ 1 });
-    let txn = Txn { header, body: TxnBody::CreateSession { timeout_ms: 5000 }, digest };
-    learner.step(Input::Commit(vec![Entry::new(txn)]));
+    let wrong = wrong_from_the_start(&learner);
+    learner.step(Input::Commit(vec![wrong]));
     assert_eq!(divergence(&mut learner).len(), 1);
 }
 
@@ -111,11 +115,8 @@ fn the_first_transaction_is_compared_too() {
 #[test]
 fn a_leader_whose_tree_is_wrong_serves_no_next_epoch() {
     let mut leader = Server::leader();
-    let header =
-        crate::types::TxnHeader { session: SessionId(7), cxid: 0, zxid: Zxid::new(EPOCH, 1), time: NOW };
-    let digest = Some(TxnDigest { version: DIGEST_VERSION, tree: leader.replica.tree().digest() ^ 1 });
-    let txn = Txn { header, body: TxnBody::CreateSession { timeout_ms: 5000 }, digest };
-    leader.step(Input::Commit(vec![Entry::new(txn)]));
+    let wrong = wrong_from_the_start(&leader);
+    leader.step(Input::Commit(vec![wrong]));
     assert_eq!(divergence(&mut leader).len(), 1);
     leader.step(Input::NextEpoch(EPOCH.next()));
     leader.connect(SessionId::NONE, &[]);

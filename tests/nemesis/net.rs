@@ -7,9 +7,9 @@
 //! A lossy link throws away a part of the packets from one server to another: a filter of a few instructions draws a
 //! number for each. The kernel draws it, so the seed says which links lose how much, but not which packets. It is at
 //! the bridge's end of the cable, since a sender that itself throws packets away knows of it and sends them again at
-//! once, which is no loss at all. A slow link is a token bucket at each end of a server's cable, with a queue in front: what comes
-//! in quicker than the link takes it waits there, and is thrown away when the queue is full. Both are parts of the
-//! kernel that it can be built without; whether they are there is tried, not guessed.
+//! once, which is no loss at all. A slow link is a token bucket at each end of a server's cable, with a queue in front:
+//! what comes in quicker than the link takes it waits there, and is thrown away when the queue is full. Both are parts of
+//! the kernel that it can be built without; whether they are there is tried, not guessed.
 
 use std::net::Ipv4Addr;
 
